@@ -1,0 +1,409 @@
+//! All names on the broker, and how they hang together: exchanges, queues, bindings, policies, permissions.
+//! Pure. `broker-config/definitions.json` is generated from it, and a test holds them equal.
+//!
+//! * Two stages wherever an alternate exchange is used: a tap bound to the same exchange would silently switch
+//!   it off, and `mandatory` too.
+//! * One ingress exchange for each privilege: topic permissions alone can be bypassed by dead-lettering.
+//! * What may change is a policy, never an argument of a queue.
+//!
+//! Source: <https://www.rabbitmq.com/docs/ae>, <https://www.rabbitmq.com/docs/access-control>,
+//! <https://www.rabbitmq.com/docs/quorum-queues>; tried on RabbitMQ 3.10, 4.0 and 4.3.
+
+use serde_json::{Value, json};
+
+use super::Ingress;
+use crate::domain::{ExecutorId, OriginToken, QueueName, WebId};
+
+/// The virtual host that everything lives in.
+pub const VHOST: &str = "longshore";
+
+/// Where announcements of tasks and sub-tasks come together. Internal; what it cannot route goes to
+/// [`UNROUTED`].
+pub const ROUTE: &str = "longshore.route";
+/// Nudges to one executor. Internal; what it cannot route comes back as a signal.
+pub const NUDGE: &str = "longshore.nudge";
+/// Every event, for taps. Internal.
+pub const TAP: &str = "longshore.tap";
+/// The stream behind [`TAP`].
+pub const HISTORY: &str = "longshore.history";
+/// What the broker gave up on: an internal exchange, and the queue behind it.
+pub const DEAD: &str = "longshore.dead";
+/// Announcements for queues that do not exist: an internal exchange, and the queue behind it.
+pub const UNROUTED: &str = "longshore.unrouted";
+/// Notices that an executor's connection died: an internal exchange, and the queue behind it.
+pub const DEATHS: &str = "longshore.deaths";
+/// Whole tasks from clients without the store.
+pub const SUBMISSIONS: &str = "longshore.submissions";
+/// Signals and cancels.
+pub const SIGNALS: &str = "longshore.signals";
+
+/// The kind of an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exchange {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether only the broker itself may publish to it. All are durable topic exchanges.
+    pub is_internal: bool,
+}
+
+/// The kind of a shared queue. All are durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueKind {
+    /// Replicated, acknowledged, with a delivery limit.
+    Quorum,
+    /// An append-only log that is read, not emptied.
+    Stream,
+}
+
+/// A shared queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queue {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: QueueKind,
+}
+
+/// Where a binding leads.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Destination {
+    /// To another exchange.
+    Exchange(String),
+    /// To a queue.
+    Queue(String),
+}
+
+/// What flows from an exchange onwards.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Binding {
+    /// The exchange.
+    pub source: String,
+    /// Where it leads.
+    pub destination: Destination,
+    /// The topic pattern.
+    pub key: String,
+}
+
+/// A policy: the knobs of queues and exchanges that may be turned later.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// Its name.
+    pub name: &'static str,
+    /// Which names it is for: a regular expression, anchored.
+    pub pattern: &'static str,
+    /// `queues` or `exchanges`: the finer words are refused before RabbitMQ 3.12.
+    pub apply_to: &'static str,
+    /// What it sets.
+    pub definition: Value,
+}
+
+/// A user for one role, with the least rights that work. All patterns are anchored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Role {
+    /// The user's name.
+    pub user: &'static str,
+    /// What it may declare and delete.
+    pub configure: &'static str,
+    /// What it may publish to, and bind queues to.
+    pub write: &'static str,
+    /// What it may consume, and bind from.
+    pub read: &'static str,
+    /// The tags that open the management plugin.
+    pub tags: &'static str,
+}
+
+/// Everything that has to be there before programs start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Topology {
+    /// The exchanges.
+    pub exchanges: Vec<Exchange>,
+    /// The shared queues.
+    pub queues: Vec<Queue>,
+    /// The bindings between them.
+    pub bindings: Vec<Binding>,
+    /// The policies.
+    pub policies: Vec<Policy>,
+    /// The users.
+    pub roles: Vec<Role>,
+}
+
+/// The broker queue that announces the tasks of `queue`.
+pub fn work_queue(queue: &QueueName) -> String {
+    format!("longshore.work.{queue}")
+}
+
+/// The queue of one web server's results.
+pub fn results_queue(web: WebId) -> String {
+    format!("longshore.web.{web}")
+}
+
+/// The queue of one executor's nudges.
+pub fn control_queue(executor: ExecutorId) -> String {
+    format!("longshore.executor.{executor}")
+}
+
+/// The binding that leads announcements for `queue` into its work queue.
+pub fn work_binding(queue: &QueueName) -> Binding {
+    binding(
+        ROUTE,
+        Destination::Queue(work_queue(queue)),
+        &format!("*.{queue}.#"),
+    )
+}
+
+/// The binding that leads results into a web server's own queue.
+pub fn results_binding(web: WebId, origin: &OriginToken) -> Binding {
+    let destination = Destination::Queue(results_queue(web));
+    binding(
+        Ingress::Results.exchange(),
+        destination,
+        &format!("{origin}.#"),
+    )
+}
+
+/// The bindings that lead nudges and control messages into an executor's own queue.
+pub fn control_bindings(executor: ExecutorId) -> [Binding; 2] {
+    let destination = Destination::Queue(control_queue(executor));
+    [
+        binding(NUDGE, destination.clone(), &nudge_key(executor)),
+        binding(Ingress::Control.exchange(), destination, "all.#"),
+    ]
+}
+
+/// The routing key of a nudge to `executor`, on [`Ingress::Control`].
+pub fn nudge_key(executor: ExecutorId) -> String {
+    format!("executor.{executor}")
+}
+
+/// Everything that has to be there, with the work queues of `queues`.
+pub fn topology(queues: &[QueueName]) -> Topology {
+    Topology {
+        exchanges: exchanges(),
+        queues: shared_queues(queues),
+        bindings: bindings(queues),
+        policies: policies(),
+        roles: ROLES.to_vec(),
+    }
+}
+
+fn exchanges() -> Vec<Exchange> {
+    let ingress = Ingress::ALL.map(|ingress| Exchange {
+        name: ingress.exchange(),
+        is_internal: false,
+    });
+    let internal = [ROUTE, NUDGE, TAP, DEAD, UNROUTED, DEATHS].map(|name| Exchange {
+        name,
+        is_internal: true,
+    });
+    ingress.into_iter().chain(internal).collect()
+}
+
+fn shared_queues(queues: &[QueueName]) -> Vec<Queue> {
+    let quorum = [SUBMISSIONS, SIGNALS, DEAD, UNROUTED, DEATHS];
+    let quorum = quorum.map(|name| Queue {
+        name: name.to_owned(),
+        kind: QueueKind::Quorum,
+    });
+    let history = Queue {
+        name: HISTORY.to_owned(),
+        kind: QueueKind::Stream,
+    };
+    let work = queues.iter().map(|queue| Queue {
+        name: work_queue(queue),
+        kind: QueueKind::Quorum,
+    });
+    quorum.into_iter().chain([history]).chain(work).collect()
+}
+
+fn bindings(queues: &[QueueName]) -> Vec<Binding> {
+    let exchange = |name: &str| Destination::Exchange(name.to_owned());
+    let queue = |name: &str| Destination::Queue(name.to_owned());
+    let mut bindings = vec![
+        binding(Ingress::Tasks.exchange(), exchange(ROUTE), "#"),
+        binding(Ingress::Subtasks.exchange(), exchange(ROUTE), "#"),
+        binding(Ingress::Submissions.exchange(), queue(SUBMISSIONS), "#"),
+        binding(Ingress::Signals.exchange(), queue(SIGNALS), "#"),
+        binding(Ingress::Control.exchange(), exchange(NUDGE), "executor.*"),
+        binding(DEAD, queue(DEAD), "#"),
+        binding(UNROUTED, queue(UNROUTED), "#"),
+        binding(DEATHS, queue(DEATHS), "#"),
+        binding(TAP, queue(HISTORY), "#"),
+    ];
+    // Not `Submissions`: they carry payloads, and a tap sees none. What is stored is announced as created.
+    let tapped = [
+        Ingress::Tasks,
+        Ingress::Results,
+        Ingress::Signals,
+        Ingress::Subtasks,
+        Ingress::Control,
+    ];
+    bindings.extend(tapped.map(|ingress| binding(ingress.exchange(), exchange(TAP), "#")));
+    bindings.extend(queues.iter().map(work_binding));
+    bindings
+}
+
+fn binding(source: &str, destination: Destination, key: &str) -> Binding {
+    Binding {
+        source: source.to_owned(),
+        destination,
+        key: key.to_owned(),
+    }
+}
+
+fn policies() -> Vec<Policy> {
+    let exchange_policy = |name, pattern, alternate: &str| Policy {
+        name,
+        pattern,
+        apply_to: "exchanges",
+        definition: json!({"alternate-exchange": alternate}),
+    };
+    let queue_policy = |name, pattern, definition| Policy {
+        name,
+        pattern,
+        apply_to: "queues",
+        definition,
+    };
+    vec![
+        exchange_policy("longshore-route", r"^longshore\.route$", UNROUTED),
+        exchange_policy(
+            "longshore-nudge",
+            r"^longshore\.nudge$",
+            Ingress::Signals.exchange(),
+        ),
+        queue_policy(
+            "longshore-shared",
+            r"^longshore\.(work\..+|submissions|signals)$",
+            shared_policy(),
+        ),
+        queue_policy(
+            "longshore-kept",
+            r"^longshore\.(dead|unrouted|deaths)$",
+            // Read by people and by housekeeping: the newest matter.
+            json!({"delivery-limit": 1_000_000, "overflow": "drop-head", "max-length": 1_000_000,
+                   "queue-leader-locator": "balanced"}),
+        ),
+        queue_policy(
+            "longshore-own",
+            r"^longshore\.(web|executor)\.",
+            // Hints for one process: when it is stuck they shall cost the broker little.
+            json!({"message-ttl": 60_000, "max-length": 20_000, "overflow": "drop-head", "expires": 600_000}),
+        ),
+        queue_policy(
+            "longshore-history",
+            r"^longshore\.history$",
+            json!({"max-age": "7D", "max-length-bytes": 5_000_000_000_u64,
+                   "stream-max-segment-size-bytes": 100_000_000, "queue-leader-locator": "balanced"}),
+        ),
+    ]
+}
+
+/// The delivery limit is said here because RabbitMQ 3.10 has none by itself; `reject-publish` is what makes
+/// dead-lettering at least once possible.
+fn shared_policy() -> Value {
+    json!({
+        "delivery-limit": 20,
+        "dead-letter-exchange": DEAD,
+        "dead-letter-strategy": "at-least-once",
+        "overflow": "reject-publish",
+        "max-length": 1_000_000,
+        "max-length-bytes": 2_147_483_648_u64,
+        "queue-leader-locator": "balanced",
+    })
+}
+
+const NOTHING: &str = "^$";
+
+const ROLES: [Role; 6] = [
+    Role {
+        user: "longshore-web",
+        configure: r"^longshore\.web\..+$",
+        write: r"^longshore\.(tasks|signals|control|web\..+)$",
+        read: r"^longshore\.(results|web\..+)$",
+        tags: "",
+    },
+    Role {
+        user: "longshore-executor",
+        configure: r"^longshore\.executor\..+$",
+        write: r"^longshore\.(results|subtasks|signals|control|deaths|executor\..+)$",
+        read: r"^longshore\.(work\..+|submissions|signals|deaths|control|nudge|executor\..+)$",
+        tags: "",
+    },
+    Role {
+        user: "longshore-client",
+        configure: NOTHING,
+        write: r"^longshore\.(submissions|signals)$",
+        read: NOTHING,
+        tags: "",
+    },
+    Role {
+        user: "longshore-tap",
+        configure: NOTHING,
+        write: NOTHING,
+        read: r"^longshore\.history$",
+        tags: "",
+    },
+    Role {
+        user: "longshore-operator",
+        configure: r"^longshore\.work\..+$",
+        write: r"^longshore\.(tasks|signals|control|work\..+)$",
+        read: r"^longshore\.(route|dead|unrouted|history)$",
+        tags: "monitoring",
+    },
+    Role {
+        user: "longshore-admin",
+        configure: ".*",
+        write: ".*",
+        read: ".*",
+        tags: "administrator",
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exchange_with_an_alternate_is_never_tapped_itself() {
+        let topology = topology(&[QueueName::default_queue()]);
+        for guarded in [ROUTE, NUDGE] {
+            let is_tapped = topology.bindings.iter().any(|binding| {
+                binding.source == guarded
+                    && binding.destination == Destination::Exchange(TAP.to_owned())
+            });
+            assert!(!is_tapped, "{guarded}");
+        }
+    }
+
+    #[test]
+    fn every_pattern_of_a_role_is_anchored() {
+        for role in ROLES.iter().filter(|role| role.tags != "administrator") {
+            for pattern in [role.configure, role.write, role.read] {
+                assert!(
+                    pattern.starts_with('^') && pattern.ends_with('$'),
+                    "{}: {pattern}",
+                    role.user
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_binding_joins_what_exists() {
+        let topology = topology(&[QueueName::default_queue()]);
+        for binding in &topology.bindings {
+            assert!(
+                topology
+                    .exchanges
+                    .iter()
+                    .any(|exchange| exchange.name == binding.source)
+            );
+            let exists = match &binding.destination {
+                Destination::Exchange(name) => {
+                    topology.exchanges.iter().any(|one| one.name == name)
+                }
+                Destination::Queue(name) => topology.queues.iter().any(|one| one.name == *name),
+            };
+            assert!(exists, "{binding:?}");
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Tasks and their rules.
+//!
+//! **Invariant:** pure. Knows no clock, no chance, no I/O, no async and no database: everything a rule
+//! needs is an argument.
+
+mod executor;
+mod failure;
+mod ids;
+pub mod limits;
+mod log;
+mod names;
+mod payload;
+mod retry;
+mod secret;
+mod settlement;
+mod state;
+mod submission;
+mod task;
+
+pub use executor::{ExecutorRecord, ExecutorState, Slots};
+pub use failure::{Failure, Verdict};
+pub use ids::{ExecutorId, IdError, OriginToken, TaskId, WebId};
+pub use log::{LogChunk, LogPosition, LogStream};
+pub use names::{ActionName, ExecutorName, NameError, QueueName};
+pub use payload::{Payload, PayloadError, PayloadLimits};
+pub use retry::{RetryError, RetryPolicy};
+pub use secret::masked_url;
+pub use settlement::{Ending, Settlement, ending_of_failure};
+pub use state::{IllegalTransition, TaskEvent, TaskState, Transition};
+pub use submission::{Labels, NewTask, Options, Submission, SubmissionError};
+pub use task::{Attempt, Delivery, OnFailure, Task, TaskFacts};

@@ -1,0 +1,126 @@
+//! How an attempt ended, and what that makes of the task.
+
+use std::time::Duration;
+
+use super::{Attempt, Failure, OnFailure, Options, Payload, TaskEvent, TaskId, Verdict};
+
+/// What an attempt leaves behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// It returned an output.
+    Succeeded(Payload),
+    /// It failed, and nothing follows.
+    Failed(Failure),
+    /// It failed, and a human shall decide.
+    Paused(Failure),
+    /// It failed, and another attempt follows after the pause.
+    RetryPlanned {
+        /// Why it failed.
+        failure: Failure,
+        /// How long from now, by the store's clock.
+        pause: Duration,
+    },
+    /// It was cancelled; the failure says by whom or why.
+    Cancelled(Failure),
+    /// It was given back unfinished: its executor stops.
+    Released,
+}
+
+impl Ending {
+    /// What it means for the task's state.
+    pub const fn event(&self) -> TaskEvent {
+        match self {
+            Self::Succeeded(_) => TaskEvent::Succeeded,
+            Self::Failed(_) => TaskEvent::Failed,
+            Self::Paused(_) => TaskEvent::Paused,
+            Self::RetryPlanned { .. } => TaskEvent::RetryPlanned,
+            Self::Cancelled(_) => TaskEvent::Cancelled,
+            Self::Released => TaskEvent::Released,
+        }
+    }
+}
+
+/// One attempt's ending, with the token that proves whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settlement {
+    /// Which task.
+    pub task: TaskId,
+    /// Which attempt of it; a stale one changes nothing.
+    pub attempt: Attempt,
+    /// How it ended.
+    pub ending: Ending,
+}
+
+/// What follows when an attempt fails: the only place where retry, failure and pause are chosen.
+///
+/// `failures` counts the failed attempts including this one; `chance` is from 0 to 1.
+pub fn ending_of_failure(
+    options: &Options,
+    failures: u32,
+    failure: Failure,
+    chance: f64,
+) -> Ending {
+    match failure.verdict {
+        Verdict::Retry { after } if options.retry.allows_another(failures) => {
+            let pause = after.unwrap_or_else(|| options.retry.pause(failures, chance));
+            Ending::RetryPlanned { failure, pause }
+        }
+        Verdict::Retry { .. } | Verdict::Fatal => match options.on_failure {
+            OnFailure::Fail => Ending::Failed(failure),
+            OnFailure::Pause => Ending::Paused(failure),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::RetryPolicy;
+
+    fn check(failures: u32, on_failure: OnFailure, failure: Failure, expected: TaskEvent) {
+        let retry = RetryPolicy::new(3, Duration::from_secs(1), Duration::from_mins(1)).unwrap();
+        let options = Options {
+            retry,
+            on_failure,
+            ..Options::default()
+        };
+        assert_eq!(
+            ending_of_failure(&options, failures, failure, 0.5).event(),
+            expected
+        );
+    }
+
+    #[test]
+    fn a_failure_is_retried_until_the_policy_ends_and_then_as_the_task_chose() {
+        check(
+            1,
+            OnFailure::Fail,
+            Failure::retry("x"),
+            TaskEvent::RetryPlanned,
+        );
+        check(
+            2,
+            OnFailure::Pause,
+            Failure::retry("x"),
+            TaskEvent::RetryPlanned,
+        );
+        check(3, OnFailure::Fail, Failure::retry("x"), TaskEvent::Failed);
+        check(3, OnFailure::Pause, Failure::retry("x"), TaskEvent::Paused);
+        check(1, OnFailure::Fail, Failure::fatal("x"), TaskEvent::Failed);
+        check(1, OnFailure::Pause, Failure::fatal("x"), TaskEvent::Paused);
+    }
+
+    #[test]
+    fn the_error_knows_best_when_to_try_again() {
+        let failure = Failure::retry("busy").retry_after(Duration::from_secs(77));
+        let retry = RetryPolicy::new(3, Duration::from_secs(1), Duration::from_secs(5)).unwrap();
+        let options = Options {
+            retry,
+            ..Options::default()
+        };
+        let ending = ending_of_failure(&options, 1, failure, 0.5);
+        assert!(
+            matches!(ending, Ending::RetryPlanned { pause, .. } if pause == Duration::from_secs(77))
+        );
+    }
+}

@@ -1,0 +1,165 @@
+//! A task as it is stored, and the small choices that come with it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+
+use super::submission::{Labels, Options};
+use super::{
+    ActionName, ExecutorId, Failure, IdError, OriginToken, Payload, QueueName, TaskId, TaskState,
+};
+
+/// The number of a run of a task, counted from 1; 0 before the first. It is the fencing token: a write that
+/// carries an older one changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Attempt(pub u32);
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+macro_rules! choice {
+    ($(#[$doc:meta])* $name:ident, $expected:literal { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)+
+        }
+
+        impl $name {
+            /// The word for it, in rows and in JSON.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                match text {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(IdError { expected: $expected, found: text.chars().take(80).collect() }),
+                }
+            }
+        }
+    };
+}
+
+choice! {
+    /// What happens when a task's executor dies in the middle of it.
+    Delivery, "a delivery (`rerun` or `once`)" {
+        /// It runs again elsewhere: at least once.
+        #[default]
+        Rerun = "rerun",
+        /// It is never run twice: it fails or pauses at once, with the cause.
+        Once = "once",
+    }
+}
+
+choice! {
+    /// What a failure for good leads to.
+    OnFailure, "a choice for `on_failure` (`fail` or `pause`)" {
+        /// The task is `failed`.
+        #[default]
+        Fail = "fail",
+        /// The task is `paused` until an operator decides.
+        Pause = "pause",
+    }
+}
+
+/// One task, as its row says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// Who it is.
+    pub id: TaskId,
+    /// What it runs.
+    pub action: ActionName,
+    /// Where it is announced.
+    pub queue: QueueName,
+    /// Where it stands.
+    pub state: TaskState,
+    /// How often it was claimed.
+    pub attempt: Attempt,
+    /// Attempts that failed, which the retry policy counts; a lost executor is not the task's failure.
+    pub failures: u32,
+    /// Who runs it, or ran it last.
+    pub executor: Option<ExecutorId>,
+    /// What it was given.
+    pub input: Payload,
+    /// What it returned.
+    pub output: Option<Payload>,
+    /// Why it failed, last.
+    pub error: Option<Failure>,
+    /// The task that made it.
+    pub parent: Option<TaskId>,
+    /// The topmost task of its tree; itself when it has no parent.
+    pub root: TaskId,
+    /// The web server process that submitted it.
+    pub origin: Option<OriginToken>,
+    /// Words of its submitter, to find it by.
+    pub labels: Labels,
+    /// Higher first, among tasks that wait in the store. From -100 to 100.
+    pub priority: i16,
+    /// How it is to be run.
+    pub options: Options,
+    /// When it was stored.
+    pub created_at: Timestamp,
+    /// When it became `ready` last.
+    pub ready_at: Option<Timestamp>,
+    /// Not before.
+    pub run_at: Option<Timestamp>,
+    /// Not after.
+    pub deadline: Option<Timestamp>,
+    /// When its last attempt began.
+    pub started_at: Option<Timestamp>,
+    /// When it became final.
+    pub finished_at: Option<Timestamp>,
+    /// When somebody asked for its cancellation while it ran.
+    pub cancel_requested_at: Option<Timestamp>,
+}
+
+/// What announcements, events and taps say of a task: ids and routing facts, never a payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskFacts {
+    /// Who it is.
+    pub id: TaskId,
+    /// What it runs.
+    pub action: ActionName,
+    /// Where it is announced.
+    pub queue: QueueName,
+    /// Where it stands now.
+    pub state: TaskState,
+    /// How often it was claimed.
+    pub attempt: Attempt,
+    /// The task that made it.
+    pub parent: Option<TaskId>,
+    /// The web server process that submitted it.
+    pub origin: Option<OriginToken>,
+}
+
+impl Task {
+    /// What may be said of it in public.
+    pub fn facts(&self) -> TaskFacts {
+        TaskFacts {
+            id: self.id,
+            action: self.action.clone(),
+            queue: self.queue.clone(),
+            state: self.state,
+            attempt: self.attempt,
+            parent: self.parent,
+            origin: self.origin.clone(),
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Longshore runs background tasks for web applications on many hosts: on RabbitMQ and PostgreSQL, or
+//! embedded in one process.
+//!
+//! The layers, bottom to top; a module names only what stands below it (`tests/it/tidy.rs` checks it):
+//!
+//! | layer | modules |
+//! | --- | --- |
+//! | surfaces | `cli` `http` |
+//! | assembly | `runtime` `config` `telemetry` |
+//! | services | `client` `executor` `housekeeping` `tap` |
+//! | ports and backends | `action` `store` `broker` `clock` `background` |
+//! | domain | `domain` and its outside, `wire` |
+
+pub mod action;
+pub mod background;
+pub mod broker;
+pub mod clock;
+pub mod domain;
+pub mod store;
+pub mod wire;

@@ -1,0 +1,53 @@
+//! The address of a store, and opening what it names.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::StoreError;
+
+/// The address of a store: `postgres://…` or `sqlite:PATH`; `sqlite::memory:` lives in this process only.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoreAddress(String);
+
+impl StoreAddress {
+    /// The address in full, with its password.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it names a PostgreSQL server.
+    pub fn is_postgres(&self) -> bool {
+        self.0.starts_with("postgres")
+    }
+}
+
+impl FromStr for StoreAddress {
+    type Err = StoreError;
+
+    fn from_str(text: &str) -> Result<Self, StoreError> {
+        let is_known = ["postgres://", "postgresql://", "sqlite:"]
+            .iter()
+            .any(|scheme| text.starts_with(scheme));
+        if is_known {
+            return Ok(Self(text.to_owned()));
+        }
+        let scheme = text.split_once(':').map_or("none", |(scheme, _)| scheme);
+        let scheme: String = scheme.chars().take(20).collect();
+        Err(StoreError::Address {
+            reason: format!("its scheme is `{scheme}`"),
+        })
+    }
+}
+
+impl fmt::Display for StoreAddress {
+    /// The address with its password masked.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&crate::domain::masked_url(&self.0))
+    }
+}
+
+impl fmt::Debug for StoreAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,221 @@
+//! Group commit: calls that come while the previous batch is under way make the next one. No timer: a lone
+//! call goes out at once; under load the batches grow by themselves.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Settled, Store, StoreError, Submitted};
+use crate::background::Background;
+use crate::domain::limits::{BATCH_MAX, BATCH_WAITING_MAX};
+use crate::domain::{ExecutorId, NewTask, Settlement, Task, TaskId};
+
+/// One kind of call, gathered into batches of at most [`BATCH_MAX`]. Clones share it.
+pub struct Grouped<I, O> {
+    calls: mpsc::Sender<(I, Answer<O>)>,
+}
+
+type Answer<O> = oneshot::Sender<Result<O, StoreError>>;
+
+impl<I, O> Clone for Grouped<I, O> {
+    fn clone(&self) -> Self {
+        Self {
+            calls: self.calls.clone(),
+        }
+    }
+}
+
+impl<I, O> fmt::Debug for Grouped<I, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grouped").finish_non_exhaustive()
+    }
+}
+
+impl<I: Send + 'static, O: Send + 'static> Grouped<I, O> {
+    /// Starts the worker that carries out batches by `run`, which answers in the order of its argument.
+    pub fn start<F, R>(background: &Background, run: F) -> Self
+    where
+        F: Fn(Vec<I>) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Vec<O>, StoreError>> + Send + 'static,
+    {
+        let (calls, waiting) = mpsc::channel(BATCH_WAITING_MAX);
+        background.spawn(carry_out(waiting, run));
+        Self { calls }
+    }
+
+    /// Carries out one call with others, and answers when its batch is committed.
+    ///
+    /// # Errors
+    ///
+    /// The error of the whole batch: nothing of it was done, or it is unknown and the call may be repeated.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped call may still be carried out; its answer is lost.
+    pub async fn call(&self, input: I) -> Result<O, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let gone = || StoreError::Unavailable {
+            reason: "this process is stopping".to_owned(),
+        };
+        self.calls.send((input, answer)).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+}
+
+/// Ends when the last [`Grouped`] is dropped, so that calls made while the process drains are carried out.
+async fn carry_out<I, O, F, R>(mut waiting: mpsc::Receiver<(I, Answer<O>)>, run: F)
+where
+    F: Fn(Vec<I>) -> R,
+    R: Future<Output = Result<Vec<O>, StoreError>>,
+{
+    let mut calls = Vec::with_capacity(BATCH_MAX);
+    while waiting.recv_many(&mut calls, BATCH_MAX).await > 0 {
+        let (inputs, answers): (Vec<I>, Vec<Answer<O>>) = calls.drain(..).unzip();
+        let outputs: Vec<Result<O, StoreError>> = match run(inputs).await {
+            Ok(outputs) => {
+                assert_eq!(
+                    outputs.len(),
+                    answers.len(),
+                    "a batch answers each of its calls"
+                );
+                outputs.into_iter().map(Ok).collect()
+            }
+            Err(error) => answers.iter().map(|_| Err(error.clone())).collect(),
+        };
+        for (answer, output) in answers.into_iter().zip(outputs) {
+            drop(answer.send(output)); // Nobody waits any more: the call was dropped.
+        }
+    }
+}
+
+/// The hot calls of a store, gathered. Clones share the batches.
+#[derive(Debug, Clone)]
+pub struct GroupCommit {
+    submit: Grouped<NewTask, Submitted>,
+    claim: Grouped<(ExecutorId, TaskId), Option<Task>>,
+    settle: Grouped<(ExecutorId, Settlement), Settled>,
+    look: Grouped<TaskId, Option<Task>>,
+}
+
+impl GroupCommit {
+    /// Starts the batches over `store`, one worker for each kind of call.
+    pub fn start(background: &Background, store: &Arc<dyn Store>) -> Self {
+        let (submitter, claimer, settler, looker) = (
+            Arc::clone(store),
+            Arc::clone(store),
+            Arc::clone(store),
+            Arc::clone(store),
+        );
+        Self {
+            submit: Grouped::start(background, move |tasks: Vec<NewTask>| {
+                let store = Arc::clone(&submitter);
+                async move { store.submit(&tasks).await }
+            }),
+            claim: Grouped::start(background, move |calls| claim(Arc::clone(&claimer), calls)),
+            settle: Grouped::start(background, move |calls| settle(Arc::clone(&settler), calls)),
+            look: Grouped::start(background, move |tasks| look(Arc::clone(&looker), tasks)),
+        }
+    }
+
+    /// Stores one task. As [`Store::submit`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::submit`]; in doubt submit again with the same id.
+    pub async fn submit(&self, task: NewTask) -> Result<Submitted, StoreError> {
+        self.submit.call(task).await
+    }
+
+    /// Takes one task if it is `ready`. As [`Store::claim`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::claim`]; a claim whose answer was lost is found again when the lease ends.
+    pub async fn claim(
+        &self,
+        executor: ExecutorId,
+        task: TaskId,
+    ) -> Result<Option<Task>, StoreError> {
+        self.claim.call((executor, task)).await
+    }
+
+    /// Stores how one attempt ended. As [`Store::settle`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::settle`]; in doubt settle again: the second time it is [`Settled::Stale`].
+    pub async fn settle(
+        &self,
+        executor: ExecutorId,
+        settlement: Settlement,
+    ) -> Result<Settled, StoreError> {
+        self.settle.call((executor, settlement)).await
+    }
+
+    /// Reads one task. As [`Store::task`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::tasks`].
+    pub async fn look(&self, task: TaskId) -> Result<Option<Task>, StoreError> {
+        self.look.call(task).await
+    }
+}
+
+async fn claim(
+    store: Arc<dyn Store>,
+    calls: Vec<(ExecutorId, TaskId)>,
+) -> Result<Vec<Option<Task>>, StoreError> {
+    let mut taken = std::collections::HashMap::with_capacity(calls.len());
+    for (executor, tasks) in by_executor(calls.iter().copied()) {
+        let tasks = store.claim(executor, &tasks).await?;
+        taken.extend(tasks.into_iter().map(|task| ((executor, task.id), task)));
+    }
+    // Removed, not cloned: a task announced twice in one batch is given to the first of its callers only.
+    Ok(calls.iter().map(|call| taken.remove(call)).collect())
+}
+
+async fn settle(
+    store: Arc<dyn Store>,
+    calls: Vec<(ExecutorId, Settlement)>,
+) -> Result<Vec<Settled>, StoreError> {
+    let order: Vec<(ExecutorId, TaskId)> = calls
+        .iter()
+        .map(|(executor, one)| (*executor, one.task))
+        .collect();
+    let mut settled = std::collections::HashMap::with_capacity(order.len());
+    for (executor, settlements) in by_executor(calls) {
+        let answers = store.settle(executor, &settlements).await?;
+        settled.extend(
+            settlements
+                .iter()
+                .map(|one| (executor, one.task))
+                .zip(answers),
+        );
+    }
+    Ok(order
+        .iter()
+        .map(|call| settled.remove(call).unwrap_or(Settled::Stale))
+        .collect())
+}
+
+async fn look(store: Arc<dyn Store>, calls: Vec<TaskId>) -> Result<Vec<Option<Task>>, StoreError> {
+    let found = store.tasks(&calls).await?;
+    let found: std::collections::HashMap<TaskId, Task> =
+        found.into_iter().map(|task| (task.id, task)).collect();
+    Ok(calls.iter().map(|task| found.get(task).cloned()).collect())
+}
+
+/// Calls by who makes them. Nearly always one: a process has one executor.
+fn by_executor<T>(calls: impl IntoIterator<Item = (ExecutorId, T)>) -> Vec<(ExecutorId, Vec<T>)> {
+    let mut groups: Vec<(ExecutorId, Vec<T>)> = Vec::with_capacity(1);
+    for (executor, call) in calls {
+        match groups.iter_mut().find(|(known, _)| *known == executor) {
+            Some((_, group)) => group.push(call),
+            None => groups.push((executor, vec![call])),
+        }
+    }
+    groups
+}

@@ -1,0 +1,297 @@
+//! Where tasks live. The port speaks in transitions, never in rows; no transaction crosses it.
+//!
+//! Two backends, both complete, both passing `tests/it/contract/store.rs`: [`postgres`] and [`sqlite`].
+//! Time is the store's clock: due times and leases are judged by it alone.
+//!
+//! **Invariant:** `sqlx` is named only below this folder.
+
+mod address;
+mod error;
+mod group;
+pub mod postgres;
+pub mod sqlite;
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+pub use address::StoreAddress;
+pub use error::StoreError;
+pub use group::{GroupCommit, Grouped};
+
+use crate::domain::{
+    ActionName, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask, QueueName, Settlement,
+    Task, TaskFacts, TaskId, TaskState,
+};
+
+/// The number of the schema that this program works with: the version of the last migration.
+pub const SCHEMA_VERSION: i64 = 1;
+
+/// What a store promises, whichever it is.
+///
+/// All methods are cancel safe in this sense: a dropped call has either done all of its work or none of it,
+/// and every one may be called again.
+///
+/// # Errors
+///
+/// All methods: [`StoreError::Unavailable`] (try again), [`StoreError::Corrupt`] (a row that nobody could
+/// have written; it is named), [`StoreError::Schema`] (another version: migrate).
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// Brings the schema to [`SCHEMA_VERSION`]. Idempotent; safe to run by several processes at once.
+    async fn migrate(&self) -> Result<(), StoreError>;
+
+    /// The version of the schema found; `None` when there is none yet.
+    async fn schema_version(&self) -> Result<Option<i64>, StoreError>;
+
+    /// The store's clock, and its name and version for people: `PostgreSQL 15.18`.
+    async fn identity(&self) -> Result<StoreIdentity, StoreError>;
+
+    /// Stores tasks, each as `ready` or, with a `run_at` to come, `scheduled`; all in one transaction.
+    ///
+    /// Answers in order. A task whose id is known already is left as it is: [`Submitted::Known`]. A task
+    /// whose queue or parent does not exist, or whose parent is final or being cancelled, is
+    /// [`Submitted::Refused`]; the others are stored all the same.
+    async fn submit(&self, tasks: &[NewTask]) -> Result<Vec<Submitted>, StoreError>;
+
+    /// Takes those of `tasks` that are `ready`, for `executor`: attempt + 1, state `running`.
+    ///
+    /// Answers with the tasks taken, in any order; a task that is not among them was not `ready`, or not
+    /// known. Takes nothing when the executor's lease has ended.
+    async fn claim(&self, executor: ExecutorId, tasks: &[TaskId]) -> Result<Vec<Task>, StoreError>;
+
+    /// Takes up to `look.limit` tasks that were `ready` for `look.older_than` at least: the announcements
+    /// that were lost. Higher priority first, then the oldest.
+    async fn claim_idle(
+        &self,
+        executor: ExecutorId,
+        look: &IdleLook,
+    ) -> Result<Vec<Task>, StoreError>;
+
+    /// Stores how attempts of `executor` ended. Answers in order; once it returns, no crash can make an
+    /// attempt that was [`Settled::Stored`] run again.
+    async fn settle(
+        &self,
+        executor: ExecutorId,
+        settlements: &[Settlement],
+    ) -> Result<Vec<Settled>, StoreError>;
+
+    /// Cancels a task and all tasks below it, at most `TREE_MAX`: those that do not run are `cancelled` in this
+    /// transaction; for those that run the wish is noted, and their executor is to be nudged. `reason` is a
+    /// sentence for people; it becomes the error of the cancelled tasks.
+    async fn cancel(&self, task: TaskId, reason: &str) -> Result<Cancelled, StoreError>;
+
+    /// Enters an executor, with its lease of `lease` from now. Its actions become known for ever, its host
+    /// and slots are replaced when it enters again.
+    async fn enroll(&self, executor: &ExecutorRecord, lease: Duration) -> Result<(), StoreError>;
+
+    /// Renews the lease of `executor`; tells which of its running tasks somebody wants cancelled.
+    async fn renew(&self, executor: ExecutorId, lease: Duration) -> Result<Renewal, StoreError>;
+
+    /// Ends an executor for good: what it still owns is released as in [`Store::take_over`].
+    async fn retire(&self, executor: ExecutorId) -> Result<TakenOver, StoreError>;
+
+    /// Releases the tasks of executors whose lease ended, at most `limit` tasks. An action with delivery
+    /// `once` is not run again: its task fails, or pauses if it asked for that.
+    async fn take_over(&self, limit: usize) -> Result<TakenOver, StoreError>;
+
+    /// Moves tasks whose time has come: `scheduled` and due to `ready`; open and past the deadline to
+    /// `failed` (those that run are left to their executor). At most `limit` tasks.
+    async fn due(&self, limit: usize) -> Result<Due, StoreError>;
+
+    /// Deletes tasks that have been final for longer than `keep`, with their logs; at most `limit` tasks,
+    /// oldest first. Answers how many.
+    async fn prune(&self, keep: Duration, limit: usize) -> Result<u64, StoreError>;
+
+    /// Every executor that is live, or was lost less than a day ago; the newest first.
+    async fn executors(&self) -> Result<Vec<ExecutorRecord>, StoreError>;
+
+    /// Every action that any executor ever offered, sorted.
+    async fn known_actions(&self) -> Result<Vec<ActionName>, StoreError>;
+
+    /// Makes a queue known. Idempotent.
+    async fn create_queue(&self, queue: &QueueName) -> Result<(), StoreError>;
+
+    /// Every queue, sorted by name, with how many of its tasks are in which open state.
+    async fn queues(&self) -> Result<Vec<QueueRecord>, StoreError>;
+
+    /// One task.
+    async fn task(&self, task: TaskId) -> Result<Option<Task>, StoreError>;
+
+    /// Those of `tasks` that are known, in any order: for waiters.
+    async fn tasks(&self, tasks: &[TaskId]) -> Result<Vec<Task>, StoreError>;
+
+    /// Tasks that match, the newest first, at most `list.limit`.
+    async fn list(&self, list: &List) -> Result<Vec<Task>, StoreError>;
+
+    /// A task and all below it, at most `TREE_MAX`, parents before children, siblings by age.
+    async fn tree(&self, task: TaskId) -> Result<Vec<Task>, StoreError>;
+
+    /// Keeps log chunks. A chunk that is known already (task, attempt, offset) is left as it is; a chunk of
+    /// an unknown task is dropped.
+    async fn append_logs(&self, chunks: &[LogChunk]) -> Result<(), StoreError>;
+
+    /// Log chunks of a task after a position, in order (attempt, offset), at most `limit`.
+    async fn logs(
+        &self,
+        task: TaskId,
+        after: Option<LogPosition>,
+        limit: usize,
+    ) -> Result<Vec<LogChunk>, StoreError>;
+
+    /// Lets go of every connection. Further calls are [`StoreError::Unavailable`].
+    async fn close(&self);
+}
+
+/// Who the store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreIdentity {
+    /// Its name and version: `PostgreSQL 15.18`.
+    pub version: String,
+    /// Its clock.
+    pub now: Timestamp,
+}
+
+/// What became of one submission.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Submitted {
+    /// It is stored; a `ready` one is to be announced.
+    Stored(TaskFacts),
+    /// A task with this id was stored before.
+    Known(TaskFacts),
+    /// It was not stored.
+    Refused(Refusal),
+}
+
+/// Why a store does not take a task.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Its queue was never created.
+    #[error("there is no queue `{0}`")]
+    UnknownQueue(QueueName),
+    /// Its parent is not stored.
+    #[error("there is no task `{0}` to be the parent")]
+    UnknownParent(TaskId),
+    /// Its parent ended, or is being cancelled.
+    #[error("the parent `{0}` is final or being cancelled")]
+    ParentEnded(TaskId),
+}
+
+/// What an executor with free slots looks for in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdleLook {
+    /// In which queue.
+    pub queue: QueueName,
+    /// What it can run.
+    pub actions: Vec<ActionName>,
+    /// How long a task must have been `ready`: its announcement may still be under way.
+    pub older_than: Duration,
+    /// How many at most.
+    pub limit: usize,
+}
+
+/// What became of one settlement.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled {
+    /// It is stored; the task's facts afterwards, and when.
+    Stored {
+        /// The task's new state.
+        state: TaskState,
+        /// By the store's clock.
+        at: Timestamp,
+    },
+    /// The token was not the row's: somebody else owns the task, or it is final. Nothing was changed.
+    Stale,
+}
+
+/// What became of a wish to cancel.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cancelled {
+    /// There is no such task.
+    Unknown,
+    /// The task was final before.
+    Final(TaskState),
+    /// The wish is stored.
+    Accepted {
+        /// The tasks that are `cancelled` now.
+        cancelled: Vec<TaskFacts>,
+        /// The tasks that run, and whose executor is to be nudged.
+        running: Vec<(TaskId, ExecutorId)>,
+    },
+}
+
+/// What an executor hears when it renews its lease.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Renewal {
+    /// The lease is renewed.
+    Held {
+        /// Its running tasks that somebody wants cancelled, with the reason.
+        cancels: Vec<(TaskId, String)>,
+    },
+    /// The lease had ended and its tasks may belong to others: cancel all, enter as a new incarnation.
+    Fenced,
+}
+
+/// What was released from executors that are gone.
+#[must_use]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TakenOver {
+    /// The executors that were found lost by this call.
+    pub lost: Vec<ExecutorId>,
+    /// `ready` again, to be announced.
+    pub released: Vec<TaskFacts>,
+    /// Delivery `once`: `failed` or `paused`.
+    pub ended: Vec<TaskFacts>,
+    /// Cancelled while they ran, and confirmed by their executor's end.
+    pub cancelled: Vec<TaskFacts>,
+}
+
+/// What time has moved.
+#[must_use]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Due {
+    /// `ready` now, to be announced.
+    pub ready: Vec<TaskFacts>,
+    /// `failed`, because their deadline passed.
+    pub failed: Vec<TaskFacts>,
+    /// How long until the next one is due, by the store's clock; `None` when nothing waits for a time.
+    pub next_in: Option<Duration>,
+}
+
+/// A queue and what waits in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueRecord {
+    /// Its name.
+    pub name: QueueName,
+    /// Tasks that are due later.
+    pub scheduled: u64,
+    /// Tasks that are announced.
+    pub ready: u64,
+    /// Tasks that run.
+    pub running: u64,
+}
+
+/// Which tasks to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct List {
+    /// In one of these states; empty: in any.
+    pub states: Vec<TaskState>,
+    /// In this queue.
+    pub queue: Option<QueueName>,
+    /// Of this action.
+    pub action: Option<ActionName>,
+    /// With this label.
+    pub label: Option<(String, String)>,
+    /// Below this task.
+    pub parent: Option<TaskId>,
+    /// Older than this one: the cursor.
+    pub before: Option<TaskId>,
+    /// How many at most.
+    pub limit: usize,
+}

@@ -1,0 +1,132 @@
+//! A task in JSON.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{Failure, Labels, Payload, Task, TaskState};
+
+/// A task in JSON, the same everywhere. Absent is what is not known (yet).
+///
+/// Unit: times RFC 3339 with `Z`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskJson {
+    /// Its id, a UUID.
+    pub id: String,
+    /// The action it runs.
+    pub action: String,
+    /// The queue it is announced on.
+    pub queue: String,
+    /// One of the nine states.
+    pub state: String,
+    /// How often it was claimed.
+    pub attempt: u32,
+    /// The executor that runs it, or ran it last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executor: Option<String>,
+    /// What it was given.
+    pub input: Payload,
+    /// What it returned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Payload>,
+    /// Why it failed, last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorJson>,
+    /// The task that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// The token of the web server process that submitted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// Words of its submitter.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+    /// Higher first.
+    pub priority: i16,
+    /// When it was stored.
+    pub created_at: Timestamp,
+    /// Not before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_at: Option<Timestamp>,
+    /// When its last attempt began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When it became final.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    /// What it waits for, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<String>,
+}
+
+/// Why a task failed, in JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorJson {
+    /// One sentence for people.
+    pub message: String,
+    /// The action's own error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Payload>,
+    /// Whether another attempt might have helped.
+    pub retryable: bool,
+}
+
+/// A page of tasks, the newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskPage {
+    /// The tasks.
+    pub tasks: Vec<TaskJson>,
+    /// The cursor of the next page, when there may be one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+impl From<&Failure> for ErrorJson {
+    fn from(failure: &Failure) -> Self {
+        Self {
+            message: failure.message.clone(),
+            detail: failure.detail.clone(),
+            retryable: failure.is_retryable(),
+        }
+    }
+}
+
+impl From<&Task> for TaskJson {
+    fn from(task: &Task) -> Self {
+        Self {
+            id: task.id.to_string(),
+            action: task.action.to_string(),
+            queue: task.queue.to_string(),
+            state: task.state.to_string(),
+            attempt: task.attempt.0,
+            executor: task.executor.map(|executor| executor.to_string()),
+            input: task.input.clone(),
+            output: task.output.clone(),
+            error: task.error.as_ref().map(ErrorJson::from),
+            parent: task.parent.map(|parent| parent.to_string()),
+            origin: task.origin.as_ref().map(ToString::to_string),
+            labels: task.labels.clone(),
+            priority: task.priority,
+            created_at: task.created_at,
+            run_at: task.run_at,
+            started_at: task.started_at,
+            finished_at: task.finished_at,
+            waiting_for: waiting_for(task),
+        }
+    }
+}
+
+fn waiting_for(task: &Task) -> Option<String> {
+    match task.state {
+        TaskState::Scheduled => task.run_at.map(|at| format!("its time, {at}")),
+        TaskState::Ready => Some(format!("a free slot for the queue `{}`", task.queue)),
+        TaskState::Paused => Some("an operator".to_owned()),
+        TaskState::Blocked => Some("a reservation".to_owned()),
+        TaskState::Suspended => Some("a signal, a sub-task or a timer".to_owned()),
+        TaskState::Running if task.cancel_requested_at.is_some() => {
+            Some("its action to stop".to_owned())
+        }
+        TaskState::Running | TaskState::Succeeded | TaskState::Failed | TaskState::Cancelled => {
+            None
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The only loop that waits; its message says what it last saw.
+
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
+
+/// How long anything may take on a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Looks until `is_right` holds for what `look` sees, and answers with it.
+#[expect(clippy::disallowed_methods, reason = "this is the only loop that waits")]
+pub(crate) async fn eventually<T: Debug>(
+    what: &str,
+    mut look: impl AsyncFnMut() -> T,
+    is_right: impl Fn(&T) -> bool,
+) -> T {
+    let begun = Instant::now();
+    loop {
+        let seen = look().await;
+        if is_right(&seen) {
+            return seen;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited {PATIENCE:?} until {what}; last seen: {seen:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

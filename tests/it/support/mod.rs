@@ -1,0 +1,4 @@
+//! What tests are built from.
+
+pub(crate) mod eventually;
+pub(crate) mod keeper;

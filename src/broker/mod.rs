@@ -10,6 +10,7 @@ mod address;
 pub mod amqp;
 pub mod embedded;
 mod error;
+pub mod management;
 mod none;
 pub mod topology;
 

@@ -9,7 +9,11 @@
 //! Source: <https://www.rabbitmq.com/docs/ae>, <https://www.rabbitmq.com/docs/access-control>,
 //! <https://www.rabbitmq.com/docs/quorum-queues>; tried on RabbitMQ 3.10, 4.0 and 4.3.
 
+mod definitions;
+
 use serde_json::{Value, json};
+
+pub use definitions::definitions;
 
 use super::Ingress;
 use crate::domain::{ExecutorId, OriginToken, QueueName, WebId};
@@ -329,7 +333,7 @@ const ROLES: [Role; 6] = [
     Role {
         user: "longshore-web",
         configure: r"^longshore\.web\..+$",
-        write: r"^longshore\.(tasks|signals|control|web\..+)$",
+        write: r"^longshore\.(tasks|signals|web\..+)$",
         read: r"^longshore\.(results|web\..+)$",
         tags: "",
     },

@@ -1,0 +1,240 @@
+//! RabbitMQ's management interface: what is on a broker, what it lacks, and making it. For operators and
+//! set-up; programs at work use AMQP only.
+//!
+//! Source: <https://www.rabbitmq.com/docs/http-api-reference>.
+
+mod change;
+mod error;
+mod http;
+mod plan;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+pub use change::{Change, Item};
+pub use error::ManagementError;
+
+use super::topology::{DEAD, Destination, Topology, UNROUTED};
+use http::Http;
+use plan::{Found, plan};
+
+/// Whether the rights of users are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Users {
+    /// No: somebody else sees to them.
+    Ignored,
+    /// Yes, of those users that exist.
+    Permitted,
+}
+
+/// What a look at a broker has found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Check {
+    /// The version of RabbitMQ.
+    pub version: String,
+    /// How it differs from the topology.
+    pub changes: Vec<Change>,
+    /// What else is wrong, for people: alarms, dead letters.
+    pub troubles: Vec<String>,
+}
+
+impl Check {
+    /// Whether everything is as it has to be.
+    pub fn is_good(&self) -> bool {
+        self.changes.is_empty() && self.troubles.is_empty()
+    }
+}
+
+/// The management interface of one broker, for one virtual host.
+#[derive(Debug)]
+pub struct Management {
+    http: Http,
+    vhost: String,
+}
+
+#[derive(Deserialize)]
+struct Overview {
+    rabbitmq_version: String,
+}
+
+#[derive(Deserialize)]
+struct Depth {
+    name: String,
+    #[serde(default)]
+    messages: u64,
+}
+
+impl Management {
+    /// The management interface at `url` (`http://USER:PASSWORD@HOST:15672`). Connects with the first call.
+    ///
+    /// # Errors
+    ///
+    /// [`ManagementError::Address`].
+    pub fn new(url: &str, vhost: &str) -> Result<Self, ManagementError> {
+        super::install_tls();
+        Ok(Self {
+            http: Http::new(url)?,
+            vhost: vhost.to_owned(),
+        })
+    }
+
+    /// The version of RabbitMQ.
+    ///
+    /// # Errors
+    ///
+    /// All of [`ManagementError`] but conflicts.
+    pub async fn version(&self) -> Result<String, ManagementError> {
+        let overview: Overview = self.http.read(&["overview"]).await?;
+        Ok(overview.rabbitmq_version)
+    }
+
+    /// How the broker differs from `topology`, in the order in which `apply` works.
+    ///
+    /// # Errors
+    ///
+    /// All of [`ManagementError`] but conflicts: those are [`Change::Different`] here.
+    pub async fn plan(
+        &self,
+        topology: &Topology,
+        users: Users,
+    ) -> Result<Vec<Change>, ManagementError> {
+        Ok(plan(topology, &self.vhost, &self.look(users).await?))
+    }
+
+    /// Makes what is missing and changes what can be changed; deletes nothing. Idempotent. Answers with what it
+    /// has done.
+    ///
+    /// # Errors
+    ///
+    /// All of [`ManagementError`]; what was made before stays.
+    pub async fn apply(
+        &self,
+        topology: &Topology,
+        users: Users,
+    ) -> Result<Vec<Change>, ManagementError> {
+        let mut changes = self.plan(topology, users).await?;
+        changes.retain(|change| !matches!(change, Change::Unexpected(_)));
+        for change in &changes {
+            match change {
+                Change::Missing(item) => self.make(item).await?,
+                Change::Different { item, found } => match item {
+                    Item::Policy(_) | Item::Permission(_) => self.make(item).await?,
+                    Item::Vhost(_) | Item::Exchange(_) | Item::Queue(_) | Item::Binding(_) => {
+                        return Err(ManagementError::Conflict {
+                            what: item.to_string(),
+                            found: found.clone(),
+                        });
+                    }
+                },
+                Change::Unexpected(_) => {}
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Looks at everything: the topology, alarms, and what the broker gave up on.
+    ///
+    /// # Errors
+    ///
+    /// All of [`ManagementError`] but conflicts.
+    pub async fn check(&self, topology: &Topology, users: Users) -> Result<Check, ManagementError> {
+        let mut check = Check {
+            version: self.version().await?,
+            changes: self.plan(topology, users).await?,
+            troubles: Vec::new(),
+        };
+        if let Some(reason) = self.http.trouble(&["health", "checks", "alarms"]).await? {
+            check.troubles.push(format!("an alarm is on: {reason}"));
+        }
+        let queues: Vec<Depth> = self.list("queues").await?;
+        for queue in queues.iter().filter(|queue| queue.messages > 0) {
+            if queue.name == DEAD || queue.name == UNROUTED {
+                let Depth { name, messages } = queue;
+                check
+                    .troubles
+                    .push(format!("{name} holds {messages} messages"));
+            }
+        }
+        Ok(check)
+    }
+
+    async fn look(&self, users: Users) -> Result<Found, ManagementError> {
+        let vhosts: Vec<plan::Vhost> = self.http.read(&["vhosts"]).await?;
+        let permissions = match users {
+            Users::Ignored => None,
+            Users::Permitted => {
+                let users: Vec<plan::User> = self.http.read(&["users"]).await?;
+                Some((users, Vec::new()))
+            }
+        };
+        let mut found = Found {
+            permissions,
+            ..Found::default()
+        };
+        if vhosts.iter().any(|vhost| vhost.name == self.vhost) {
+            found.has_vhost = true;
+            found.exchanges = self.list("exchanges").await?;
+            found.queues = self.list("queues").await?;
+            found.bindings = self.list("bindings").await?;
+            found.policies = self.list("policies").await?;
+            if let Some((_, permissions)) = &mut found.permissions {
+                *permissions = self
+                    .http
+                    .read(&["vhosts", &self.vhost, "permissions"])
+                    .await?;
+            }
+        }
+        Ok(found)
+    }
+
+    async fn list<T: serde::de::DeserializeOwned>(
+        &self,
+        kind: &str,
+    ) -> Result<Vec<T>, ManagementError> {
+        self.http.read(&[kind, &self.vhost]).await
+    }
+
+    async fn make(&self, item: &Item) -> Result<(), ManagementError> {
+        let vhost = self.vhost.as_str();
+        let doing = format!("make {item}");
+        let (path, body): (Vec<&str>, Value) = match item {
+            Item::Vhost(name) => return self.make_vhost(name).await,
+            Item::Exchange(exchange) => (
+                vec!["exchanges", vhost, exchange.name],
+                json!({"type": "topic", "durable": true, "internal": exchange.is_internal}),
+            ),
+            Item::Queue(queue) => (
+                vec!["queues", vhost, &queue.name],
+                json!({"durable": true, "arguments": {"x-queue-type": queue.kind.word()}}),
+            ),
+            Item::Binding(binding) => {
+                let (kind, name) = match &binding.destination {
+                    Destination::Exchange(name) => ("e", name),
+                    Destination::Queue(name) => ("q", name),
+                };
+                let path = ["bindings", vhost, "e", &binding.source, kind, name];
+                let body = json!({"routing_key": binding.key});
+                return self.http.post(&path, &body, &doing).await;
+            }
+            Item::Policy(policy) => (
+                vec!["policies", vhost, policy.name],
+                json!({"pattern": policy.pattern, "apply-to": policy.apply_to, "priority": 0,
+                       "definition": policy.definition}),
+            ),
+            Item::Permission(role) => (
+                vec!["permissions", vhost, role.user],
+                json!({"configure": role.configure, "write": role.write, "read": role.read}),
+            ),
+        };
+        self.http.put(&path, &body, &doing).await
+    }
+
+    /// Makes the virtual host, and lets our own user in, or it could make nothing there.
+    async fn make_vhost(&self, name: &str) -> Result<(), ManagementError> {
+        let doing = format!("make virtual host {name}");
+        self.http.put(&["vhosts", name], &json!({}), &doing).await?;
+        let all = json!({"configure": ".*", "write": ".*", "read": ".*"});
+        let path = ["permissions", name, self.http.user()];
+        self.http.put(&path, &all, &doing).await
+    }
+}

@@ -6,4 +6,7 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod broker;
+mod contract;
+mod roles;
 mod support;

@@ -7,6 +7,7 @@
 set -eu
 
 dir=$1
+here=$(dirname "$0")
 base=/usr/lib/rabbitmq
 programs=
 for candidate in "$base"/bin "$base"/lib/rabbitmq_server-*/sbin; do
@@ -45,16 +46,16 @@ export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+sbwt none +sbwtdcpu none +sbwtdio n
 mkdir -p "$HOME" "$RABBITMQ_MNESIA_BASE" "$RABBITMQ_LOG_BASE" "$RABBITMQ_GENERATED_CONFIG_DIR"
 
 echo '[rabbitmq_management].' > "$RABBITMQ_ENABLED_PLUGINS_FILE"
-cat > "$RABBITMQ_CONFIG_FILE" <<CONF
+# What we ship, so that a key that a node does not know is noticed here; except for what a test machine may not
+# have, and for the log.
+sed -e '/^disk_free_limit/d' -e '/^log\./d' "$here/../../broker-config/rabbitmq.conf" > "$RABBITMQ_CONFIG_FILE"
+cat >> "$RABBITMQ_CONFIG_FILE" <<CONF
 listeners.tcp.default = 127.0.0.1:$amqp_port
 management.tcp.ip = 127.0.0.1
 management.tcp.port = $management_port
 default_vhost = /
 default_user = longshore-admin
 default_pass = longshore-admin
-heartbeat = 10
-max_message_size = 16777216
-# A test machine may have little left; the tests of alarms set them by hand.
 disk_free_limit.absolute = 50MB
 log.file.level = warning
 CONF

@@ -2,3 +2,4 @@
 
 pub(crate) mod eventually;
 pub(crate) mod keeper;
+pub(crate) mod rabbitmq;

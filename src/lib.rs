@@ -14,7 +14,12 @@
 pub mod action;
 pub mod background;
 pub mod broker;
+pub mod client;
 pub mod clock;
 pub mod domain;
+pub mod executor;
+pub mod housekeeping;
+pub mod http;
 pub mod store;
+pub mod tap;
 pub mod wire;

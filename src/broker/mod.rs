@@ -10,6 +10,8 @@ mod address;
 pub mod amqp;
 pub mod embedded;
 mod error;
+mod outgoing;
+mod speaker;
 pub mod topology;
 
 use std::fmt;
@@ -19,6 +21,8 @@ use tokio::sync::{mpsc, watch};
 
 pub use address::BrokerAddress;
 pub use error::BrokerError;
+pub use outgoing::Outgoing;
+pub use speaker::Speaker;
 
 use crate::domain::{ExecutorId, OriginToken, QueueName, WebId};
 
@@ -149,6 +153,8 @@ pub enum Health {
 pub struct Promises {
     /// Messages in shared queues outlive this process.
     pub survives_restart: bool,
+    /// What is published arrives somewhere; without a broker nothing does.
+    pub announces: bool,
 }
 
 /// What carries messages.

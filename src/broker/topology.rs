@@ -127,6 +127,18 @@ pub struct Topology {
     pub roles: Vec<Role>,
 }
 
+impl Topology {
+    /// Where `exchange` sends what it cannot route, if anywhere.
+    pub fn alternate(&self, exchange: &str) -> Option<&str> {
+        let literal = format!("^{}$", exchange.replace('.', r"\."));
+        let mut policies = self
+            .policies
+            .iter()
+            .filter(|policy| policy.pattern == literal);
+        policies.find_map(|policy| policy.definition["alternate-exchange"].as_str())
+    }
+}
+
 /// The broker queue that announces the tasks of `queue`.
 pub fn work_queue(queue: &QueueName) -> String {
     format!("longshore.work.{queue}")

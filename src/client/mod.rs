@@ -45,8 +45,10 @@ pub struct ClientParts {
     pub broker: Arc<dyn Broker>,
     /// Time and chance.
     pub clock: Arc<dyn Clock>,
-    /// Where its work goes on.
+    /// Where its work goes on, until it shall stop.
     pub background: Background,
+    /// Where its last words go on, until they are said.
+    pub carriers: Background,
 }
 
 /// Submits tasks and waits for them. Clones are the same client, with one reply queue and one map of waiters.
@@ -110,6 +112,7 @@ impl Client {
             broker,
             clock,
             background,
+            carriers,
         } = parts;
         let id = WebId::new(clock.now(), clock.random());
         let origin = OriginToken::new(clock.random());
@@ -124,7 +127,7 @@ impl Client {
             tokio::select! { () = resync => {} () = stopping.stopping() => {} }
         });
         let speaker = Arc::new(Speaker::web(id, Arc::clone(&clock)));
-        let outgoing = Outgoing::start(&background, broker, speaker);
+        let outgoing = Outgoing::start(&carriers, broker, speaker);
         let known = KnownActions::new(Arc::clone(&store), Arc::clone(&clock));
         let inner = Inner {
             id,

@@ -71,8 +71,10 @@ pub struct ExecutorParts {
     pub registry: Registry,
     /// Told when something was scheduled, so that housekeeping looks when the next task is due.
     pub scheduled: Arc<Notify>,
-    /// Where its work goes on.
+    /// Where its work goes on, until it shall stop.
     pub background: Background,
+    /// Where its last words go on, until they are said.
+    pub carriers: Background,
 }
 
 /// Why an executor did not start.
@@ -147,6 +149,7 @@ impl Executor {
             registry,
             scheduled,
             background,
+            carriers,
         } = parts;
         make_queues(&store, &broker, &settings).await?;
         let id = ExecutorId::new(clock.now(), clock.random());
@@ -154,7 +157,7 @@ impl Executor {
         store.enroll(&record, LEASE_DURATION).await?;
         let (intake, keep, attempts) = (background.part(), Background::new(), Background::new());
         let log_store = Arc::clone(&store);
-        let logs = Grouped::start(&keep, move |chunks: Vec<LogChunk>| {
+        let logs = Grouped::start(&carriers, move |chunks: Vec<LogChunk>| {
             let store = Arc::clone(&log_store);
             async move {
                 store
@@ -164,7 +167,7 @@ impl Executor {
             }
         });
         let speaker = Arc::new(Speaker::executor(id, Arc::clone(&clock)));
-        let outgoing = Outgoing::start(&keep, Arc::clone(&broker), speaker);
+        let outgoing = Outgoing::start(&carriers, Arc::clone(&broker), speaker);
         let running = RunningAttempts::default();
         let limits = settings.limits;
         let shared = Arc::new(Shared {

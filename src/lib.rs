@@ -15,6 +15,8 @@ pub mod action;
 pub mod background;
 pub mod broker;
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod store;
+pub mod telemetry;
 pub mod wire;

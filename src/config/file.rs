@@ -61,12 +61,13 @@ impl Reader<'_> {
             let is_section = SETTINGS
                 .iter()
                 .any(|setting| setting.key.starts_with(&section));
-            match value {
-                // An unknown section is named by its first key, which is nearer to what was meant.
-                DeValue::Table(table) if is_section || !table.is_empty() => {
-                    self.table(&section, table)?;
-                }
-                _ => return Err(unknown(key, source)),
+            // An unknown section is named by its first key, which is nearer to what was meant.
+            if let DeValue::Table(table) = value
+                && (is_section || !table.is_empty())
+            {
+                self.table(&section, table)?;
+            } else {
+                return Err(unknown(key, source));
             }
         }
         Ok(())

@@ -450,7 +450,7 @@ async fn a_program_that_ignores_sigterm_is_killed_after_the_grace() {
         stop,
         running,
     } = Try::begin(&hasty, "command", &input);
-    let (ended, _) = tokio::join!(running, async {
+    let (ended, ()) = tokio::join!(running, async {
         host.lines(1).await;
         stop.send_replace(Some(Stop::Released));
     });

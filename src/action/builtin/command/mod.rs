@@ -134,11 +134,16 @@ impl Command {
         }
         command.spawn().map_err(|error| {
             let message = format!("`{}` cannot be started: {error}", input.program);
-            match error.kind() {
-                ErrorKind::NotFound | ErrorKind::WouldBlock | ErrorKind::OutOfMemory => {
-                    Failure::retry(message)
-                }
-                _ => Failure::fatal(message),
+            // What another executor may have, or this one later.
+            let may_pass = [
+                ErrorKind::NotFound,
+                ErrorKind::WouldBlock,
+                ErrorKind::OutOfMemory,
+            ];
+            if may_pass.contains(&error.kind()) {
+                Failure::retry(message)
+            } else {
+                Failure::fatal(message)
             }
         })
     }

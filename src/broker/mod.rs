@@ -2,7 +2,7 @@
 //! or reordered: the store is the truth.
 //!
 //! Two backends, both passing `tests/it/contract/broker.rs`: [`embedded`] (in this process) and [`amqp`]
-//! (RabbitMQ). Names, bindings, policies and permissions are in [`topology`].
+//! (RabbitMQ); and [`NoBroker`], for those who want none. Names, bindings, policies and permissions are in [`topology`].
 //!
 //! **Invariant:** `lapin` is named only in `broker/amqp`.
 
@@ -10,6 +10,9 @@ mod address;
 pub mod amqp;
 pub mod embedded;
 mod error;
+mod none;
+mod outgoing;
+mod speaker;
 pub mod topology;
 
 use std::fmt;
@@ -19,6 +22,9 @@ use tokio::sync::{mpsc, watch};
 
 pub use address::BrokerAddress;
 pub use error::BrokerError;
+pub use none::NoBroker;
+pub use outgoing::Outgoing;
+pub use speaker::Speaker;
 
 use crate::domain::{ExecutorId, OriginToken, QueueName, WebId};
 
@@ -81,9 +87,9 @@ pub struct Message {
 /// What a message's body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
-    /// One CloudEvent in structured JSON.
+    /// One event of CloudEvents in structured JSON.
     Event,
-    /// A batch of CloudEvents.
+    /// A batch of them.
     Batch,
     /// Plain JSON.
     Json,
@@ -149,6 +155,8 @@ pub enum Health {
 pub struct Promises {
     /// Messages in shared queues outlive this process.
     pub survives_restart: bool,
+    /// What is published arrives somewhere; without a broker nothing does.
+    pub announces: bool,
 }
 
 /// What carries messages.

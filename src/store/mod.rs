@@ -123,6 +123,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Those of `tasks` that are known, in any order: for waiters.
     async fn tasks(&self, tasks: &[TaskId]) -> Result<Vec<Task>, StoreError>;
 
+    /// Those of `tasks` that nobody needs to wait for any more: final, paused, or not there. Reads no payload.
+    async fn ended(&self, tasks: &[TaskId]) -> Result<Vec<TaskId>, StoreError>;
+
     /// Tasks that match, the newest first, at most `list.limit`.
     async fn list(&self, list: &List) -> Result<Vec<Task>, StoreError>;
 

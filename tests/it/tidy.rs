@@ -318,7 +318,8 @@ fn both_databases_have_the_same_migrations() {
 
 #[test]
 fn every_setting_is_documented() {
-    let text = fs::read_to_string(top().join("docs/configuration.md")).unwrap();
+    let text = fs::read_to_string(top().join("docs/configuration.md"));
+    let text = text.expect("the settings are documented");
     let mut broken = Vec::new();
     for setting in SETTINGS {
         let row = format!(

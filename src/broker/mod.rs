@@ -150,6 +150,14 @@ pub enum Health {
     Down(String),
 }
 
+/// Makes `ring` do the cryptography of every TLS connection of this process, unless something was chosen before.
+///
+/// Several libraries would otherwise each choose for themselves, or refuse to choose.
+pub fn install_tls() {
+    // An error says that somebody was first, and that is as well.
+    drop(rustls::crypto::ring::default_provider().install_default());
+}
+
 /// What a broker promises beyond the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Promises {

@@ -203,7 +203,12 @@ pub(super) async fn cancel(
 /// `GET /v1/queues`.
 pub(super) async fn queues(State(app): State<App>) -> Result<Json<Vec<QueueJson>>, Problem> {
     Ok(Json(
-        app.store.queues().await?.iter().map(queue_json).collect(),
+        app.store
+            .queues()
+            .await?
+            .iter()
+            .map(QueueJson::from)
+            .collect(),
     ))
 }
 
@@ -217,15 +222,6 @@ pub(super) async fn executors(State(app): State<App>) -> Result<Json<Vec<Executo
             .map(ExecutorJson::from)
             .collect(),
     ))
-}
-
-fn queue_json(queue: &crate::store::QueueRecord) -> QueueJson {
-    QueueJson {
-        name: queue.name.to_string(),
-        scheduled: queue.scheduled,
-        ready: queue.ready,
-        running: queue.running,
-    }
 }
 
 fn read<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{ExecutorRecord, ExecutorState};
+use crate::domain::{ExecutorRecord, ExecutorState, QueueRecord};
 
 /// A queue in JSON, with how many of its tasks are where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +66,17 @@ impl From<&ExecutorRecord> for ExecutorJson {
             actions: record.actions.iter().map(ToString::to_string).collect(),
             started_at: record.started_at,
             lease_ends_at: record.lease_ends_at,
+        }
+    }
+}
+
+impl From<&QueueRecord> for QueueJson {
+    fn from(queue: &QueueRecord) -> Self {
+        Self {
+            name: queue.name.to_string(),
+            scheduled: queue.scheduled,
+            ready: queue.ready,
+            running: queue.running,
         }
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn is_ours(name: &str) -> bool {
 }
 
 /// The name of the host, as an executor's name.
-pub(super) fn host_name() -> ExecutorName {
+pub fn host_name() -> ExecutorName {
     let host = nix::unistd::gethostname().unwrap_or_default();
     executor_name(&host.to_string_lossy())
 }

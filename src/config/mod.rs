@@ -273,7 +273,13 @@ impl Values {
             let Some(setting) = setting(key) else {
                 return Err(file::unknown((*key).to_owned(), Source::Flag(key)));
             };
-            values.insert(setting.key, (text.clone(), Source::Flag(setting.flag)));
+            values.insert(
+                setting.key,
+                (
+                    text.clone(),
+                    Source::Flag(setting.flag.unwrap_or(setting.key)),
+                ),
+            );
         }
         Ok(Self(values))
     }

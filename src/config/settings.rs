@@ -8,7 +8,7 @@ pub struct Setting {
     /// The variable that sets it.
     pub env: &'static str,
     /// The flag that sets it, where a command has one.
-    pub flag: &'static str,
+    pub flag: Option<&'static str>,
     /// One sentence: what it is, its unit, its bounds.
     pub doc: &'static str,
     /// Its value when nothing sets it; `None` when it has none, or it is found out at the start.
@@ -28,7 +28,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "store.url",
         env: "DATABASE_URL",
-        flag: "--store",
+        flag: Some("--store"),
         doc: "the address of the store: `postgres://USER:PASSWORD@HOST/DATABASE` or `sqlite:PATH`",
         default: None,
         is_secret: true,
@@ -36,7 +36,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "store.connections",
         env: "LONGSHORE_STORE_CONNECTIONS",
-        flag: "--store-connections",
+        flag: None,
         doc: "connections to a PostgreSQL store that this process opens at most, from 2 to 1000",
         default: Some("8"),
         is_secret: false,
@@ -44,7 +44,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "broker.url",
         env: "AMQP_URL",
-        flag: "--broker",
+        flag: Some("--broker"),
         doc: "the address of the broker: `amqp://USER:PASSWORD@HOST/VHOST`, `embedded`, or `none`",
         default: None,
         is_secret: true,
@@ -52,7 +52,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "broker.management_url",
         env: "LONGSHORE_BROKER_MANAGEMENT_URL",
-        flag: "--management-url",
+        flag: Some("--management-url"),
         doc: "the address of RabbitMQ's management API: `http://USER:PASSWORD@HOST:15672`",
         default: None,
         is_secret: true,
@@ -60,7 +60,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "web.listen",
         env: "LONGSHORE_WEB_LISTEN",
-        flag: "--listen",
+        flag: Some("--listen"),
         doc: "the address and port that the web server listens on",
         default: Some("127.0.0.1:7373"),
         is_secret: false,
@@ -68,7 +68,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "web.strict_actions",
         env: "LONGSHORE_WEB_STRICT_ACTIONS",
-        flag: "--strict-actions",
+        flag: Some("--strict-actions"),
         doc: "whether a task is refused when no executor ever offered its action",
         default: Some("true"),
         is_secret: false,
@@ -76,7 +76,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "executor.name",
         env: "LONGSHORE_EXECUTOR_NAME",
-        flag: "--name",
+        flag: Some("--name"),
         doc: "what people call the executor; the host's name when absent",
         default: None,
         is_secret: false,
@@ -84,7 +84,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "executor.queues",
         env: "LONGSHORE_EXECUTOR_QUEUES",
-        flag: "--queues",
+        flag: Some("--queue"),
         doc: "the queues that the executor serves, each with its slots, from 1 to 10000: `default=8,bulk=2`",
         default: Some("default=8"),
         is_secret: false,
@@ -92,7 +92,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "executor.allow_commands",
         env: "LONGSHORE_EXECUTOR_ALLOW_COMMANDS",
-        flag: "--allow-command",
+        flag: Some("--allow-command"),
         doc: "the programs that the action `command` may run, by name or path, joined by commas; `*` for all, none when empty",
         default: Some(""),
         is_secret: false,
@@ -100,7 +100,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "executor.drain_timeout",
         env: "LONGSHORE_EXECUTOR_DRAIN_TIMEOUT",
-        flag: "--drain-timeout",
+        flag: Some("--drain-timeout"),
         doc: "how long a stopping executor lets its tasks run before others take them, from 0s to 1d",
         default: Some("30s"),
         is_secret: false,
@@ -108,7 +108,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "executor.create_queues",
         env: "LONGSHORE_EXECUTOR_CREATE_QUEUES",
-        flag: "--create-queues",
+        flag: Some("--create-queues"),
         doc: "whether the executor creates the queues it serves when they are not there",
         default: Some("false"),
         is_secret: false,
@@ -116,7 +116,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "limits.payload_bytes",
         env: "LONGSHORE_LIMITS_PAYLOAD_BYTES",
-        flag: "--payload-bytes",
+        flag: None,
         doc: "bytes of a task's input or output at most, from 1KiB to 8MiB",
         default: Some("1MiB"),
         is_secret: false,
@@ -124,7 +124,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "retention.final_tasks",
         env: "LONGSHORE_RETENTION_FINAL_TASKS",
-        flag: "--retention",
+        flag: None,
         doc: "how long a task is kept after it became final, from 1m to 3650d",
         default: Some("7d"),
         is_secret: false,
@@ -132,7 +132,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "log.filter",
         env: "LONGSHORE_LOG_FILTER",
-        flag: "--log",
+        flag: Some("--log"),
         doc: "what is logged: a level (`error`, `warn`, `info`, `debug`, `trace`), and `MODULE=LEVEL` after commas",
         default: Some("info"),
         is_secret: false,
@@ -140,7 +140,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "log.format",
         env: "LONGSHORE_LOG_FORMAT",
-        flag: "--log-format",
+        flag: Some("--log-format"),
         doc: "how the log is written: `text` for people, `json` for programs",
         default: Some("text"),
         is_secret: false,
@@ -169,7 +169,8 @@ mod tests {
     fn no_two_settings_share_a_name() {
         let names = SETTINGS
             .iter()
-            .flat_map(|setting| [setting.key, setting.env, setting.flag]);
+            .flat_map(|setting| [Some(setting.key), Some(setting.env), setting.flag])
+            .flatten();
         let unique: BTreeSet<_> = names.clone().collect();
         assert_eq!(unique.len(), names.count());
     }

@@ -184,7 +184,7 @@ fn a_wrong_value_is_named_with_its_source_and_what_would_be_right() {
     );
     let check = |key: &'static str, value: &str, expected: &str| {
         let error = given().flag(key, value).error();
-        assert!(error.starts_with(&format!("`{key}` (flag `--")), "{error}");
+        assert!(error.starts_with(&format!("`{key}` (flag `")), "{error}");
         assert!(error.contains(expected), "{error}");
     };
     check(

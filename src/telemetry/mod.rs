@@ -6,52 +6,32 @@
 use std::io::IsTerminal;
 
 use tracing::Subscriber;
-use tracing::subscriber::SetGlobalDefaultError;
-use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 use crate::config::{LogConfig, LogFormat};
 
-/// Why the log was not set up.
-#[derive(Debug, thiserror::Error)]
-pub enum TelemetryError {
-    /// The process has one already: ours, or that of the program which embeds us. It stays as it is.
-    #[error("the log of this process is set up already")]
-    Already(#[source] SetGlobalDefaultError),
-    /// The filter cannot be one.
-    #[error("not a filter for the log")]
-    Filter(#[source] ParseError),
-}
-
 /// Sets up the log of this process: to standard error, in colour if that is a terminal and `NO_COLOR` is unset.
 ///
-/// # Errors
-///
-/// [`TelemetryError::Already`]: a program that embeds Longshore may ignore it.
-/// [`TelemetryError::Filter`]: never with a [`LogConfig`] that was loaded, whose filter was checked.
-pub fn init(config: &LogConfig) -> Result<(), TelemetryError> {
+/// Answers whether it did. A process that has a log already keeps it: ours, or that of the program which embeds us.
+pub fn init(config: &LogConfig) -> bool {
     let is_coloured = std::io::stderr().is_terminal() && !config.no_color;
-    let subscriber = subscriber(config, is_coloured, std::io::stderr)?;
-    tracing::subscriber::set_global_default(subscriber).map_err(TelemetryError::Already)
+    let subscriber = subscriber(config, is_coloured, std::io::stderr);
+    tracing::subscriber::set_global_default(subscriber).is_ok()
 }
 
-fn subscriber<W>(
-    config: &LogConfig,
-    is_coloured: bool,
-    writer: W,
-) -> Result<impl Subscriber + Send + Sync, TelemetryError>
+fn subscriber<W>(config: &LogConfig, is_coloured: bool, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_new(config.filter.as_str()).map_err(TelemetryError::Filter)?;
+    let filter = EnvFilter::new(config.filter.as_str()); // It was checked when it was loaded.
     let layer = fmt::layer().with_writer(writer).with_ansi(is_coloured);
     let layer = match config.format {
         LogFormat::Text => layer.boxed(),
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
     };
-    Ok(Registry::default().with(layer).with(filter))
+    Registry::default().with(layer).with(filter)
 }
 
 #[cfg(test)]
@@ -82,7 +62,7 @@ mod tests {
         };
         let lines = Lines::default();
         let writer = lines.clone();
-        let subscriber = subscriber(&config, is_coloured, move || writer.clone()).unwrap();
+        let subscriber = subscriber(&config, is_coloured, move || writer.clone());
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(task.id = 7, "Claimed task `7`");
             tracing::debug!("Looked again");
@@ -124,7 +104,7 @@ mod tests {
             format: LogFormat::Text,
             no_color: true,
         };
-        init(&config).unwrap();
-        assert!(matches!(init(&config), Err(TelemetryError::Already(_))));
+        assert!(init(&config));
+        assert!(!init(&config));
     }
 }

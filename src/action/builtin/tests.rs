@@ -23,6 +23,8 @@ use crate::domain::{
 /// A host that keeps the log.
 #[derive(Default)]
 struct Memory {
+    /// How long it takes to keep a piece.
+    pause: Duration,
     log: Mutex<Vec<(LogStream, String)>>,
 }
 
@@ -34,6 +36,9 @@ impl Host for Memory {
 
     async fn write_log(&self, stream: LogStream, text: String) {
         assert!(text.len() <= LOG_CHUNK_BYTES_MAX);
+        if !self.pause.is_zero() {
+            SystemClock::shared().sleep(self.pause).await;
+        }
         self.log.lock().unwrap().push((stream, text));
     }
 }
@@ -68,7 +73,11 @@ struct Try {
 
 impl Try {
     fn begin(registry: &Registry, action: &str, input: &str) -> Self {
-        let host = Arc::new(Memory::default());
+        Self::begin_on(Memory::default(), registry, action, input)
+    }
+
+    fn begin_on(host: Memory, registry: &Registry, action: &str, input: &str) -> Self {
+        let host = Arc::new(host);
         let (stop, stopped) = watch::channel(None);
         let task = Arc::new(task(action));
         let context = Context::new(task, Arc::<Memory>::clone(&host), stopped);
@@ -143,6 +152,12 @@ impl Clock for Hasty {
     fn random(&self) -> u128 {
         self.0.random()
     }
+}
+
+/// The built-in actions on a clock on which every grace is short.
+fn hasty_actions() -> Registry {
+    let clock = Arc::new(Hasty(SystemClock::shared()));
+    registry(clock, Allowed::new(["*"], environment()))
 }
 
 /// Runs an action to its end.
@@ -439,21 +454,43 @@ async fn a_program_ends_the_command_even_if_it_leaves_something_behind() {
 
 #[tokio::test]
 async fn a_program_that_ignores_sigterm_is_killed_after_the_grace() {
-    let hasty = registry(
-        Arc::new(Hasty(SystemClock::shared())),
-        Allowed::new(["*"], environment()),
-    );
     let line = "trap '' TERM; echo ready; while :; do sleep 0.1; done";
     let input = json!({"program": "sh", "args": ["-c", line]}).to_string();
     let Try {
         host,
         stop,
         running,
-    } = Try::begin(&hasty, "command", &input);
+    } = Try::begin(&hasty_actions(), "command", &input);
     let (ended, ()) = tokio::join!(running, async {
         host.lines(1).await;
         stop.send_replace(Some(Stop::Released));
     });
     let detail: CommandOutput = ended.unwrap_err().detail.unwrap().decode().unwrap();
     assert_eq!(detail.signal, Some(9));
+}
+
+#[tokio::test]
+async fn a_slow_log_loses_nothing_even_when_the_program_ended_long_ago() {
+    let line = "yes 0123456789abcde | head -c 60000; echo end";
+    let input = json!({"program": "sh", "args": ["-c", line]}).to_string();
+    // Longer than the grace of a pipe, on the hasty clock, for each of about eight pieces.
+    let pause = Duration::from_millis(30);
+    let host = Memory {
+        pause,
+        ..Memory::default()
+    };
+    let attempt = Try::begin_on(host, &hasty_actions(), "command", &input);
+    attempt.running.await.unwrap();
+    assert_eq!(attempt.host.text(LogStream::Stdout).len(), 60_004);
+}
+
+#[tokio::test]
+async fn a_process_that_left_the_group_does_not_hold_the_command() {
+    // The program waits until what it started is in a session of its own, and holds its output.
+    let line = "exec 3>&1; id=$(setsid sh -c 'sleep 1000 >&3 & echo $!'); echo $id";
+    let input = json!({"program": "sh", "args": ["-c", line]}).to_string();
+    let attempt = Try::begin(&hasty_actions(), "command", &input);
+    attempt.running.await.unwrap();
+    let left = attempt.host.text(LogStream::Stdout).trim().parse().unwrap();
+    kill(Pid::from_raw(left), nix::sys::signal::Signal::SIGKILL).unwrap();
 }

@@ -14,7 +14,14 @@
 pub mod action;
 pub mod background;
 pub mod broker;
+pub mod client;
 pub mod clock;
+pub mod config;
 pub mod domain;
+pub mod executor;
+pub mod housekeeping;
+pub mod http;
 pub mod store;
+pub mod tap;
+pub mod telemetry;
 pub mod wire;

@@ -1,1 +1,3 @@
+//! The program `longshore`.
+
 fn main() {}

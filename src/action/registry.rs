@@ -57,9 +57,8 @@ impl Registry {
     /// As [`Registry::with`].
     #[must_use]
     #[expect(
-        clippy::panic,
         clippy::expect_used,
-        reason = "both are mistakes of the program, found at its start"
+        reason = "a mistake of the program, found at its start"
     )]
     pub fn with_fn<I, O, F, R>(mut self, name: &str, action: F) -> Self
     where
@@ -79,9 +78,8 @@ impl Registry {
                 })
             })
         });
-        if self.actions.insert(name.clone(), erased).is_some() {
-            panic!("two actions are named `{name}`");
-        }
+        let before = self.actions.insert(name.clone(), erased);
+        assert!(before.is_none(), "two actions are named `{name}`");
         self
     }
 

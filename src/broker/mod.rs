@@ -12,6 +12,8 @@ pub mod embedded;
 mod error;
 pub mod management;
 mod none;
+mod outgoing;
+mod speaker;
 pub mod topology;
 
 use std::fmt;
@@ -22,6 +24,8 @@ use tokio::sync::{mpsc, watch};
 pub use address::BrokerAddress;
 pub use error::BrokerError;
 pub use none::NoBroker;
+pub use outgoing::Outgoing;
+pub use speaker::Speaker;
 
 use crate::domain::{ExecutorId, OriginToken, QueueName, WebId};
 
@@ -160,6 +164,8 @@ pub fn install_tls() {
 pub struct Promises {
     /// Messages in shared queues outlive this process.
     pub survives_restart: bool,
+    /// What is published arrives somewhere; without a broker nothing does.
+    pub announces: bool,
 }
 
 /// What carries messages.

@@ -31,6 +31,7 @@ impl Broker for NoBroker {
     fn promises(&self) -> Promises {
         Promises {
             survives_restart: false,
+            announces: false,
         }
     }
 

@@ -26,7 +26,7 @@ pub const LABEL_BYTES_MAX: usize = 255;
 pub const ATTEMPTS_MAX: u32 = 1000;
 
 /// The longest duration a task may carry (retry delay, time limit): ten years.
-pub const DURATION_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+pub const DURATION_MAX: Duration = Duration::from_hours(10 * 365 * 24);
 
 /// Tasks in one store batch. Above it a statement gains nothing and its transaction only gets longer
 /// (measured: 87,000 rows/s at 256, 94,000 at 1,024, 64,000 at 4,096).

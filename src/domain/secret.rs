@@ -1,6 +1,6 @@
 //! What must not be shown.
 
-/// `url` with its password, if it has one, replaced by `***`.
+/// `url` with its password, if it has one, replaced by `***`: before the host, or as `password` in the query.
 ///
 /// ```
 /// use longshore::domain::masked_url;
@@ -9,6 +9,10 @@
 /// assert_eq!(masked_url("sqlite:tasks.db"), "sqlite:tasks.db");
 /// ```
 pub fn masked_url(url: &str) -> String {
+    mask_query(&mask_authority(url))
+}
+
+fn mask_authority(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();
     };
@@ -26,6 +30,17 @@ pub fn masked_url(url: &str) -> String {
     }
 }
 
+fn mask_query(url: &str) -> String {
+    let Some((before, query)) = url.split_once('?') else {
+        return url.to_owned();
+    };
+    let masked = query.split('&').map(|pair| match pair.split_once('=') {
+        Some((name, _)) if name.eq_ignore_ascii_case("password") => format!("{name}=***"),
+        _ => pair.to_owned(),
+    });
+    format!("{before}?{}", masked.collect::<Vec<_>>().join("&"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,5 +54,9 @@ mod tests {
         assert_eq!(masked_url("amqp://u:a/b@c@h/v"), "amqp://u:***@h/v");
         assert_eq!(masked_url("amqp://h/v"), "amqp://h/v");
         assert_eq!(masked_url("amqp://u@h/v"), "amqp://u@h/v");
+        assert_eq!(
+            masked_url("postgres:///db?user=u&password=p&host=/run"),
+            "postgres:///db?user=u&password=***&host=/run"
+        );
     }
 }

@@ -22,8 +22,8 @@ pub use error::StoreError;
 pub use group::{GroupCommit, Grouped};
 
 use crate::domain::{
-    ActionName, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask, QueueName, Settlement,
-    Task, TaskFacts, TaskId, TaskState,
+    ActionName, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask, QueueName, QueueRecord,
+    Settlement, Task, TaskFacts, TaskId, TaskState,
 };
 
 /// The number of the schema that this program works with: the version of the last migration.
@@ -122,6 +122,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Those of `tasks` that are known, in any order: for waiters.
     async fn tasks(&self, tasks: &[TaskId]) -> Result<Vec<Task>, StoreError>;
+
+    /// Those of `tasks` that nobody needs to wait for any more: final, paused, or not there. Reads no payload.
+    async fn ended(&self, tasks: &[TaskId]) -> Result<Vec<TaskId>, StoreError>;
 
     /// Tasks that match, the newest first, at most `list.limit`.
     async fn list(&self, list: &List) -> Result<Vec<Task>, StoreError>;
@@ -262,19 +265,6 @@ pub struct Due {
     pub failed: Vec<TaskFacts>,
     /// How long until the next one is due, by the store's clock; `None` when nothing waits for a time.
     pub next_in: Option<Duration>,
-}
-
-/// A queue and what waits in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueueRecord {
-    /// Its name.
-    pub name: QueueName,
-    /// Tasks that are due later.
-    pub scheduled: u64,
-    /// Tasks that are announced.
-    pub ready: u64,
-    /// Tasks that run.
-    pub running: u64,
 }
 
 /// Which tasks to list.

@@ -302,7 +302,7 @@ mod tests {
         );
         for (event, envelope) in events.iter().zip(&envelopes) {
             let read = parse_events(&serde_json::to_vec(envelope).unwrap()).unwrap();
-            assert_eq!(read, [event.clone()]);
+            assert_eq!(read, std::slice::from_ref(event));
         }
     }
 

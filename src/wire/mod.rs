@@ -5,14 +5,18 @@
 //! so a rename inside breaks nobody.
 
 mod event;
+mod fleet;
 mod log;
 mod seconds;
 mod submission;
 mod task;
 
 pub use event::{Envelope, Event, EventData, EventKind, parse_events};
+pub use fleet::{ExecutorJson, QueueJson};
 pub use log::LogChunkJson;
-pub use submission::{RetryJson, SubmissionJson, parse_submission};
+pub use submission::{
+    RetryJson, SUBMISSION_TYPE, SubmissionJson, parse_submission, parse_submission_message,
+};
 pub use task::{ErrorJson, TaskJson, TaskPage};
 
 /// A document that is not what it should be.

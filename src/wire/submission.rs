@@ -99,6 +99,49 @@ pub fn parse_submission(json: &[u8], limits: PayloadLimits) -> Result<Submission
     parse::<SubmissionJson>(json)?.into_domain(limits)
 }
 
+/// The CloudEvents type of a submission.
+pub const SUBMISSION_TYPE: &str = "longshore.task.submitted";
+
+/// Reads the submission that a message brought: plain, or as the data of a CloudEvent of the type
+/// [`SUBMISSION_TYPE`] whose subject is the task's id.
+///
+/// # Errors
+///
+/// As [`parse_submission`]; [`WireError::UnknownType`] for another event.
+pub fn parse_submission_message(
+    json: &[u8],
+    limits: PayloadLimits,
+) -> Result<Submission, WireError> {
+    #[derive(Deserialize)]
+    struct Probe {
+        specversion: Option<serde::de::IgnoredAny>,
+    }
+    let is_event =
+        serde_json::from_slice::<Probe>(json).is_ok_and(|probe| probe.specversion.is_some());
+    if !is_event {
+        return parse_submission(json, limits);
+    }
+    let event: SubmissionEvent = parse(json)?;
+    if event.type_name != SUBMISSION_TYPE {
+        return Err(WireError::UnknownType(
+            event.type_name.chars().take(80).collect(),
+        ));
+    }
+    let subject = field("subject", event.subject.as_deref())?;
+    let submission = event.data.into_domain(limits)?;
+    let id = submission.id.or(subject);
+    Ok(Submission { id, ..submission })
+}
+
+/// What matters of a CloudEvent around a submission; its other attributes are for others.
+#[derive(Deserialize)]
+struct SubmissionEvent {
+    #[serde(rename = "type")]
+    type_name: String,
+    subject: Option<String>,
+    data: SubmissionJson,
+}
+
 impl SubmissionJson {
     /// The submission that it says.
     ///
@@ -212,6 +255,23 @@ mod tests {
         assert_eq!(submission.input.as_str(), r#"{"a":[1,2.50]}"#);
         let json = serde_json::to_string(&SubmissionJson::from(&submission)).unwrap();
         assert_eq!(read(&json).unwrap(), submission);
+    }
+
+    #[test]
+    fn a_submission_by_message_is_plain_or_a_cloud_event() {
+        let read = |json: &str| parse_submission_message(json.as_bytes(), PayloadLimits::default());
+        let id = "00000000-03e8-7000-8000-000000000001";
+        let plain = read(&format!(r#"{{"action":"echo","id":"{id}"}}"#)).unwrap();
+        let event = read(&format!(
+            r#"{{"specversion":"1.0","type":"longshore.task.submitted","subject":"{id}","source":"/me","id":"1",
+                "data":{{"action":"echo"}}}}"#
+        ));
+        assert_eq!(event.unwrap(), plain);
+        let other = read(r#"{"specversion":"1.0","type":"x","data":{"action":"echo"}}"#);
+        assert_eq!(
+            other.unwrap_err().to_string(),
+            "the event type `x` is not known to this version"
+        );
     }
 
     #[test]

@@ -10,3 +10,4 @@ mod broker;
 mod contract;
 mod roles;
 mod support;
+mod tidy;

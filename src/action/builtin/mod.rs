@@ -1,1 +1,61 @@
-//! The actions that every executor has.
+//! The actions that every executor has: `echo`, `sleep`, `fail` and `command`.
+
+mod command;
+mod echo;
+mod fail;
+mod sleep;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use command::{Allowed, Command, CommandInput, CommandOutput};
+pub use echo::Echo;
+pub use fail::{Fail, FailInput};
+pub use sleep::{SLEEP_MAX, Sleep, SleepInput};
+
+use super::{Registry, Stop};
+use crate::clock::Clock;
+use crate::domain::Failure;
+
+/// All built-in actions; `command` runs the programs that `allowed` names.
+///
+/// ```
+/// use longshore::action::builtin::{self, Allowed};
+/// use longshore::clock::SystemClock;
+///
+/// let registry = builtin::registry(SystemClock::shared(), Allowed::none());
+/// let names: Vec<_> = registry.names().map(|name| name.as_str()).collect();
+/// assert_eq!(names, ["command", "echo", "fail", "sleep"]);
+/// ```
+pub fn registry(clock: Arc<dyn Clock>, allowed: Allowed) -> Registry {
+    Registry::new()
+        .with(Echo)
+        .with(Sleep::new(Arc::clone(&clock)))
+        .with(Fail)
+        .with(Command::new(clock, allowed))
+}
+
+/// The duration of `seconds`, which `field` of the input says.
+fn duration(field: &str, seconds: f64, max: Duration) -> Result<Duration, Failure> {
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|duration| *duration <= max)
+        .ok_or_else(|| {
+            let max = max.as_secs();
+            Failure::fatal(format!(
+                "`{field}` is a number of seconds from 0 to {max}, not `{seconds}`"
+            ))
+        })
+}
+
+/// What remains of an attempt that was stopped. Another attempt may go through.
+fn stopped(what: &str, stop: &Stop) -> Failure {
+    match stop {
+        Stop::Cancelled(reason) => Failure::retry(format!("{what} was cancelled: {reason}")),
+        Stop::TimeLimit => Failure::retry(format!("{what} was stopped at the task's time limit")),
+        Stop::Released => Failure::retry(format!("{what} was stopped because its executor stops")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -185,6 +185,7 @@ impl Broker for AmqpBroker {
     fn promises(&self) -> Promises {
         Promises {
             survives_restart: true,
+            announces: true,
         }
     }
 

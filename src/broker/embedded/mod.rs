@@ -48,6 +48,7 @@ impl Broker for EmbeddedBroker {
     fn promises(&self) -> Promises {
         Promises {
             survives_restart: false,
+            announces: true,
         }
     }
 

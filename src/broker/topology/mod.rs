@@ -202,6 +202,49 @@ pub fn topology(queues: &[QueueName]) -> Topology {
     }
 }
 
+/// Whether a topic `pattern` is for a routing `key`: words joined by dots, `*` for one word, `#` for any number.
+///
+/// Source: AMQP 0-9-1, section 3.1.3.3.
+///
+/// ```
+/// use longshore::broker::topology::topic_matches;
+///
+/// assert!(topic_matches("*.bulk.#", "created.bulk.images.resize"));
+/// assert!(topic_matches("failed.#", "failed"));
+/// assert!(!topic_matches("failed.*", "failed"));
+/// ```
+pub fn topic_matches(pattern: &str, key: &str) -> bool {
+    let pattern: Vec<&str> = pattern.split('.').collect();
+    let words: Vec<&str> = if key.is_empty() {
+        Vec::new()
+    } else {
+        key.split('.').collect()
+    };
+    let (mut at, mut word) = (0, 0);
+    // The last `#`, and the first word that it has not swallowed yet: where to try again. Earlier ones never need
+    // another try, so the time is the product of the lengths, whatever a stranger sends.
+    let mut retry: Option<(usize, usize)> = None;
+    while word < words.len() {
+        match (pattern.get(at), retry) {
+            (Some(&"#"), _) => {
+                retry = Some((at, word));
+                at += 1;
+            }
+            (Some(&wanted), _) if wanted == "*" || wanted == words[word] => {
+                at += 1;
+                word += 1;
+            }
+            (_, Some((hash, swallowed))) => {
+                retry = Some((hash, swallowed + 1));
+                at = hash + 1;
+                word = swallowed + 1;
+            }
+            (_, None) => return false,
+        }
+    }
+    pattern[at..].iter().all(|wanted| *wanted == "#")
+}
+
 fn exchanges() -> Vec<Exchange> {
     let ingress = Ingress::ALL.map(|ingress| Exchange {
         name: ingress.exchange(),
@@ -387,6 +430,33 @@ mod tests {
                     && binding.destination == Destination::Exchange(TAP.to_owned())
             });
             assert!(!is_tapped, "{guarded}");
+        }
+    }
+
+    #[test]
+    fn topic_patterns_match_as_the_broker_does() {
+        for (pattern, key) in [
+            ("#", ""),
+            ("#", "a.b"),
+            ("a.#", "a"),
+            ("a.#", "a.b.c"),
+            ("*.b.#", "a.b"),
+            ("#.c", "a.b.c"),
+            ("#.b.#.d", "a.b.b.c.d"),
+            ("a.*.c", "a.b.c"),
+            ("#.#", "a"),
+        ] {
+            assert!(topic_matches(pattern, key), "{pattern} {key}");
+        }
+        for (pattern, key) in [
+            ("*", ""),
+            ("a", "b"),
+            ("a.*", "a"),
+            ("a.*.c", "a.c"),
+            ("#.b", "b.c"),
+            ("a", "a.b"),
+        ] {
+            assert!(!topic_matches(pattern, key), "{pattern} {key}");
         }
     }
 

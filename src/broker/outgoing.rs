@@ -1,0 +1,111 @@
+//! What a process has to say, on its way to the broker: gathered while the previous batch is under way, packed,
+//! and said in order. Nothing that matters waits for it: whatever is lost here is found in the store.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::mpsc;
+
+use super::{Broker, Message, Speaker};
+use crate::background::Background;
+use crate::domain::TaskFacts;
+use crate::domain::limits::BATCH_MAX;
+use crate::wire::EventKind;
+
+/// Things that may wait to be said. Enough for a second at full speed; beyond it announcements wait for a place,
+/// and results are left to the store.
+const WAITING_MAX: usize = 16 * 1024;
+
+/// What a process has to say. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    words: mpsc::Sender<Word>,
+    speaker: Arc<Speaker>,
+    lost: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+enum Word {
+    Result(TaskFacts),
+    Message(Message),
+}
+
+impl Outgoing {
+    /// Starts the worker that says what `speaker` has to say through `broker`. It ends when the last clone is
+    /// dropped, after the last word.
+    pub fn start(background: &Background, broker: Arc<dyn Broker>, speaker: Arc<Speaker>) -> Self {
+        let (words, waiting) = mpsc::channel(WAITING_MAX);
+        let lost = Arc::new(AtomicU64::new(0));
+        background.spawn(speak(
+            waiting,
+            broker,
+            Arc::clone(&speaker),
+            Arc::clone(&lost),
+        ));
+        Self {
+            words,
+            speaker,
+            lost,
+        }
+    }
+
+    /// Announces that a task is ready, or will be. Waits for a place, not for the broker's answer.
+    pub async fn announce(&self, kind: EventKind, facts: &TaskFacts) {
+        self.say(self.speaker.announcement(kind, facts)).await;
+    }
+
+    /// Says `message` as it is. Waits for a place, not for the broker's answer.
+    pub async fn say(&self, message: Message) {
+        if self.words.send(Word::Message(message)).await.is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Reports what became of a task to its origin and to taps. Never waits: work must not.
+    pub fn report(&self, facts: TaskFacts) {
+        if self.words.try_send(Word::Result(facts)).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Who speaks.
+    pub fn speaker(&self) -> &Speaker {
+        &self.speaker
+    }
+
+    /// How many messages were not taken by the broker since the start: the store makes up for them.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+}
+
+async fn speak(
+    mut waiting: mpsc::Receiver<Word>,
+    broker: Arc<dyn Broker>,
+    speaker: Arc<Speaker>,
+    lost: Arc<AtomicU64>,
+) {
+    let mut words = Vec::with_capacity(BATCH_MAX);
+    while waiting.recv_many(&mut words, BATCH_MAX).await > 0 {
+        let (mut messages, mut results) = (Vec::with_capacity(words.len()), Vec::new());
+        for word in words.drain(..) {
+            match word {
+                Word::Message(message) => messages.push(message),
+                Word::Result(facts) => results.push(facts),
+            }
+        }
+        messages.extend(speaker.results(&results));
+        for error in broker
+            .publish(messages)
+            .await
+            .into_iter()
+            .filter_map(Result::err)
+        {
+            let before = lost.fetch_add(1, Ordering::Relaxed);
+            // The first of its kind is worth a line; the connection's own state is logged by the broker.
+            if before == 0 {
+                tracing::warn!(error = %error, "A message was not taken by the broker; the store makes up for it");
+            }
+        }
+    }
+}

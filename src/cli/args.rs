@@ -1,0 +1,369 @@
+//! What can be typed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::output::Format;
+use crate::config::{Config, ConfigError, Loaded, env};
+
+/// Background tasks for web applications on many hosts: any live executor can take any task.
+#[derive(Debug, Parser)]
+#[command(name = "longshore", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Begin with `longshore demo`. Settings come from flags, then the environment \
+    (DATABASE_URL, AMQP_URL, LONGSHORE_*), then longshore.toml; `longshore config show` tells them.\n\
+    Exit status: 0 done, 1 it failed, 2 usage, 3 the task failed, 4 it was cancelled, 124 the wait timed out.")]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) common: Common,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(super) struct Common {
+    /// The file of settings; `longshore.toml` in this folder when absent.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where tasks live: `postgres://USER:PASSWORD@HOST/DATABASE` or `sqlite:PATH` [env: DATABASE_URL].
+    #[arg(long, global = true, value_name = "URL")]
+    store: Option<String>,
+    /// What carries announcements: `amqp://USER:PASSWORD@HOST/VHOST`, `embedded` or `none` [env: AMQP_URL].
+    #[arg(long, global = true, value_name = "URL")]
+    broker: Option<String>,
+    /// RabbitMQ's management API, for `broker plan|apply|check` and `doctor`.
+    #[arg(long, global = true, value_name = "URL")]
+    management_url: Option<String>,
+    /// How data is written to stdout.
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    pub(super) output: Format,
+    /// What is logged to stderr: `error`, `warn`, `info`, `debug`, `trace`, and `MODULE=LEVEL` after commas.
+    #[arg(long, global = true, value_name = "FILTER")]
+    log: Option<String>,
+    /// How the log is written: `text` or `json`.
+    #[arg(long, global = true, value_name = "FORMAT")]
+    log_format: Option<String>,
+}
+
+/// Flags as settings: the key, and the text as the file would have it.
+pub(super) type Flags = BTreeMap<&'static str, String>;
+
+impl Common {
+    /// All settings, these flags and `more` included.
+    pub(super) fn load(&self, more: Flags) -> Result<Loaded, ConfigError> {
+        let own = [
+            ("store.url", &self.store),
+            ("broker.url", &self.broker),
+            ("broker.management_url", &self.management_url),
+            ("log.filter", &self.log),
+            ("log.format", &self.log_format),
+        ];
+        let mut flags = more;
+        for (key, value) in own {
+            if let Some(value) = value {
+                flags.insert(key, value.clone());
+            }
+        }
+        Config::load(&flags, env::variables(), self.config.as_deref())
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Shows everything at work in seconds: embedded, nothing to install.
+    Demo,
+    /// A whole system in one process for development: SQLite, embedded broker, web server and executor.
+    Dev(DevArgs),
+    /// Runs a web server: the HTTP interface over a store and a broker.
+    Web(WebArgs),
+    /// Runs an executor, or lists them.
+    Executor(ExecutorArgs),
+    /// Submits, shows, awaits and cancels tasks.
+    Task {
+        #[command(subcommand)]
+        verb: TaskVerb,
+    },
+    /// Creates and lists queues.
+    Queue {
+        #[command(subcommand)]
+        verb: QueueVerb,
+    },
+    /// Listens to everything that happens: every event of the four flows, live.
+    Tap(TapArgs),
+    /// Prepares the store.
+    Db {
+        #[command(subcommand)]
+        verb: DbVerb,
+    },
+    /// Prepares the broker.
+    Broker {
+        #[command(subcommand)]
+        verb: BrokerVerb,
+    },
+    /// Tells the settings.
+    Config {
+        #[command(subcommand)]
+        verb: ConfigVerb,
+    },
+    /// Looks at everything that must be right: versions, reachability, schema, topology, clocks.
+    Doctor,
+    /// Measures this machine and these servers.
+    Bench {
+        #[command(subcommand)]
+        scenario: Scenario,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DevArgs {
+    #[command(flatten)]
+    pub(super) web: WebArgs,
+    #[command(flatten)]
+    pub(super) executor: ExecutorFlags,
+}
+
+#[derive(Debug, Args, Clone)]
+pub(super) struct WebArgs {
+    /// The address and port to listen on [default: 127.0.0.1:7373].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) listen: Option<String>,
+    /// Whether a task is refused when no executor ever offered its action [default: true].
+    #[arg(long, value_name = "BOOL")]
+    pub(super) strict_actions: Option<String>,
+}
+
+impl WebArgs {
+    pub(super) fn flags(&self) -> Flags {
+        settings([("web.listen", self.listen.clone()), ("web.strict_actions", self.strict_actions.clone())])
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct ExecutorArgs {
+    #[command(subcommand)]
+    pub(super) verb: Option<ExecutorVerb>,
+    #[command(flatten)]
+    pub(super) flags: ExecutorFlags,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ExecutorVerb {
+    /// Runs an executor, as `executor` alone does.
+    Run(ExecutorFlags),
+    /// Lists executors, the newest first.
+    List,
+}
+
+#[derive(Debug, Args, Clone, Default)]
+pub(super) struct ExecutorFlags {
+    /// What people call the executor [default: the host's name].
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// A queue to serve with its slots, such as `default=8`; once for each queue.
+    #[arg(long = "queue", value_name = "NAME=SLOTS")]
+    pub(super) queues: Vec<String>,
+    /// A program that the action `command` may run; `*` for all. Once for each program.
+    #[arg(long = "allow-command", value_name = "PROGRAM")]
+    pub(super) allow_commands: Vec<String>,
+    /// How long a stopping executor lets its tasks run before others take them [default: 30s].
+    #[arg(long, value_name = "DURATION")]
+    pub(super) drain_timeout: Option<String>,
+    /// Create the queues that are not there.
+    #[arg(long)]
+    pub(super) create_queues: bool,
+}
+
+impl ExecutorFlags {
+    pub(super) fn flags(&self) -> Flags {
+        let joined = |values: &[String]| (!values.is_empty()).then(|| values.join(","));
+        settings([
+            ("executor.name", self.name.clone()),
+            ("executor.queues", joined(&self.queues)),
+            ("executor.allow_commands", joined(&self.allow_commands)),
+            ("executor.drain_timeout", self.drain_timeout.clone()),
+            ("executor.create_queues", self.create_queues.then(|| "true".to_owned())),
+        ])
+    }
+}
+
+fn settings<const N: usize>(flags: [(&'static str, Option<String>); N]) -> Flags {
+    flags.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TaskVerb {
+    /// Submits a task.
+    Submit(SubmitArgs),
+    /// Shows a task.
+    Show {
+        /// The task's id.
+        id: String,
+    },
+    /// Lists tasks, the newest first.
+    List(ListArgs),
+    /// Waits for a task to end; exit status 0, 3 (failed or paused), 4 (cancelled) or 124 (goes on).
+    Wait {
+        /// The task's id.
+        id: String,
+        /// Seconds to wait at most; for ever when absent.
+        #[arg(long, value_name = "SECONDS")]
+        timeout: Option<f64>,
+    },
+    /// Cancels a task and all below it.
+    Cancel {
+        /// The task's id.
+        id: String,
+        /// Why, for people.
+        #[arg(long, default_value = "cancelled on the command line")]
+        reason: String,
+    },
+    /// Shows a task and all below it.
+    Tree {
+        /// The task's id.
+        id: String,
+    },
+    /// Writes what a task has logged.
+    Logs {
+        /// The task's id.
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SubmitArgs {
+    /// The action to run.
+    pub(super) action: String,
+    /// Its input, JSON: as text, `@FILE`, or `-` for stdin [default: null].
+    pub(super) input: Option<String>,
+    /// The queue [default: default].
+    #[arg(long)]
+    pub(super) queue: Option<String>,
+    /// The task's id, a UUID; sent twice it is one task.
+    #[arg(long)]
+    pub(super) id: Option<String>,
+    /// From -100 to 100; higher first among tasks that wait in the store.
+    #[arg(long, allow_negative_numbers = true)]
+    pub(super) priority: Option<i16>,
+    /// A word to find the task by; once for each.
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    pub(super) labels: Vec<String>,
+    /// Not before: RFC 3339, such as `2026-12-24T18:00:00Z`.
+    #[arg(long, value_name = "TIME")]
+    pub(super) run_at: Option<String>,
+    /// Not after: RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    pub(super) deadline: Option<String>,
+    /// The time limit of one attempt, in seconds.
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) timeout: Option<f64>,
+    /// Attempts in all, when one fails [default: 1].
+    #[arg(long, value_name = "ATTEMPTS")]
+    pub(super) retry: Option<u32>,
+    /// What a failure for good leads to: `fail` or `pause`.
+    #[arg(long, value_name = "CHOICE")]
+    pub(super) on_failure: Option<String>,
+    /// What a lost executor leads to: `rerun` or `once`.
+    #[arg(long, value_name = "CHOICE")]
+    pub(super) delivery: Option<String>,
+    /// The task it belongs to.
+    #[arg(long, value_name = "ID")]
+    pub(super) parent: Option<String>,
+    /// Wait for it to end, at most so many seconds; for ever without a number.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true)]
+    #[expect(clippy::option_option, reason = "absent, without a number, and with one are three things")]
+    pub(super) wait: Option<Option<f64>>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// In one of these states, joined by commas.
+    #[arg(long, value_delimiter = ',')]
+    pub(super) state: Vec<String>,
+    /// In this queue.
+    #[arg(long)]
+    pub(super) queue: Option<String>,
+    /// Of this action.
+    #[arg(long)]
+    pub(super) action: Option<String>,
+    /// With this label.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(super) label: Option<String>,
+    /// Directly below this task.
+    #[arg(long, value_name = "ID")]
+    pub(super) parent: Option<String>,
+    /// Older than this task: the last id of the page before.
+    #[arg(long, value_name = "ID")]
+    pub(super) cursor: Option<String>,
+    /// How many at most, up to 1000.
+    #[arg(long, default_value_t = 50)]
+    pub(super) limit: usize,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum QueueVerb {
+    /// Creates a queue, in the store and on the broker.
+    Create {
+        /// Its name.
+        name: String,
+    },
+    /// Lists queues and what waits in them.
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TapArgs {
+    /// Only these events: a topic pattern over `kind.queue.action`, such as `failed.#` or `*.bulk.#`; once for each.
+    #[arg(long, value_name = "PATTERN")]
+    pub(super) filter: Vec<String>,
+    /// Where to begin: `next`, `first` (the oldest that is kept), or an offset.
+    #[arg(long, default_value = "next")]
+    pub(super) since: String,
+    /// End after so many events.
+    #[arg(long, value_name = "EVENTS")]
+    pub(super) count: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DbVerb {
+    /// Brings the store's schema to this version. Safe to repeat, and to run on several hosts at once.
+    Migrate,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BrokerVerb {
+    /// Shows what the broker lacks or has otherwise; changes nothing.
+    Plan,
+    /// Makes the broker as it should be. Deletes nothing.
+    Apply,
+    /// Exit status 0 when the broker is as it should be, 1 with the differences otherwise.
+    Check,
+    /// Writes what the broker should be, as RabbitMQ's definitions file.
+    Definitions,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigVerb {
+    /// Shows each setting, its value and where that came from. Passwords are masked.
+    Show,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Scenario {
+    /// How fast one executor works off a backlog of `echo` tasks.
+    Drain(BenchArgs),
+    /// How long `Prefer: wait` takes over HTTP when nothing else runs.
+    Latency(BenchArgs),
+}
+
+#[derive(Debug, Args, Clone, Copy)]
+pub(super) struct BenchArgs {
+    /// How many tasks [default: 20000 to drain, 500 for latency].
+    #[arg(long)]
+    pub(super) tasks: Option<usize>,
+    /// Slots of the executor.
+    #[arg(long, default_value_t = 64)]
+    pub(super) slots: u16,
+}

@@ -1,0 +1,137 @@
+//! What the command line says when it cannot do what was asked.
+
+use std::error::Error;
+
+use super::ExitStatus;
+use crate::broker::BrokerError;
+use crate::client::{ClientError, SubmitError};
+use crate::config::ConfigError;
+use crate::domain::{IdError, NameError};
+use crate::runtime::RuntimeError;
+use crate::store::StoreError;
+use crate::wire::WireError;
+
+/// What is wrong, why, and what to do about it.
+#[derive(Debug)]
+pub(super) struct Complaint {
+    status: ExitStatus,
+    sentence: String,
+    causes: Vec<String>,
+    hint: Option<String>,
+}
+
+impl Complaint {
+    /// What was asked for failed.
+    pub(super) fn failed(sentence: impl Into<String>) -> Self {
+        Self { status: ExitStatus::Failed, sentence: sentence.into(), causes: Vec::new(), hint: None }
+    }
+
+    /// The command itself is wrong.
+    pub(super) fn usage(sentence: impl Into<String>) -> Self {
+        Self { status: ExitStatus::Usage, ..Self::failed(sentence) }
+    }
+
+    /// The same with what to do about it.
+    pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    pub(super) const fn status(&self) -> ExitStatus {
+        self.status
+    }
+
+    /// The lines for people: the error, its causes, and the hint apart from both.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let causes = self.causes.iter().map(|cause| format!("  cause: {cause}"));
+        let hint = self.hint.iter().map(|hint| format!("\nhint: {hint}"));
+        std::iter::once(format!("error: {}", self.sentence)).chain(causes).chain(hint).collect()
+    }
+
+    fn of(error: &dyn Error, status: ExitStatus, hint: Option<String>) -> Self {
+        let mut causes = Vec::new();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            causes.push(cause.to_string());
+            source = cause.source();
+        }
+        Self { status, sentence: error.to_string(), causes, hint }
+    }
+}
+
+impl From<RuntimeError> for Complaint {
+    fn from(error: RuntimeError) -> Self {
+        Self::of(&error, ExitStatus::Failed, error.hint())
+    }
+}
+
+impl From<StoreError> for Complaint {
+    fn from(error: StoreError) -> Self {
+        RuntimeError::from(error).into()
+    }
+}
+
+impl From<BrokerError> for Complaint {
+    fn from(error: BrokerError) -> Self {
+        RuntimeError::from(error).into()
+    }
+}
+
+impl From<ConfigError> for Complaint {
+    fn from(error: ConfigError) -> Self {
+        let hint = "`longshore config show` tells each setting and where it came from".to_owned();
+        Self::of(&error, ExitStatus::Usage, Some(hint))
+    }
+}
+
+impl From<ClientError> for Complaint {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Store(error) => error.into(),
+            ClientError::Unknown(_) => Self::of(&error, ExitStatus::Failed, None),
+        }
+    }
+}
+
+impl From<SubmitError> for Complaint {
+    fn from(error: SubmitError) -> Self {
+        let hint = error.hint();
+        match error {
+            SubmitError::Store(error) => error.into(),
+            error => Self::of(&error, ExitStatus::Failed, hint),
+        }
+    }
+}
+
+macro_rules! usage_error {
+    ($($error:ty),+) => {
+        $(impl From<$error> for Complaint {
+            fn from(error: $error) -> Self {
+                Self::of(&error, ExitStatus::Usage, None)
+            }
+        })+
+    };
+}
+
+usage_error!(IdError, NameError, WireError);
+
+impl From<std::io::Error> for Complaint {
+    fn from(error: std::io::Error) -> Self {
+        Self::of(&error, ExitStatus::Failed, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_its_causes_and_the_hint_stand_apart() {
+        let cause = std::io::Error::other("no route to host");
+        let mut complaint = Complaint::from(cause).with_hint("type it again");
+        complaint.causes.push("a cable".to_owned());
+        assert_eq!(
+            complaint.lines(),
+            ["error: no route to host", "  cause: a cable", "\nhint: type it again"]
+        );
+    }
+}

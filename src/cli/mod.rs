@@ -1,0 +1,75 @@
+//! The command line: noun, then verb. stdout is data, stderr is for people.
+
+mod args;
+mod bench;
+mod broker;
+mod complaint;
+mod config;
+mod db;
+mod demo;
+mod dev;
+mod doctor;
+mod executor;
+mod output;
+mod process;
+mod queue;
+mod shutdown;
+mod status;
+mod tap;
+mod task;
+mod web;
+
+use std::ffi::OsString;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use complaint::Complaint;
+use output::Output;
+pub use status::ExitStatus;
+
+/// Runs the command that `args` say, the program's name first, and answers with how it ended.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Where clap cannot write either, there is nobody to tell.
+            drop(error.print());
+            return if error.use_stderr() { ExitStatus::Usage } else { ExitStatus::Done };
+        }
+    };
+    let output = Output::new(cli.common.output);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output.complain(&Complaint::from(error));
+            return ExitStatus::Failed;
+        }
+    };
+    crate::broker::install_tls();
+    let ended = runtime.block_on(Box::pin(carry_out(cli, &output)));
+    // User code that blocks must not hold the process up: its task is given back already.
+    runtime.shutdown_background();
+    ended.unwrap_or_else(|complaint| {
+        output.complain(&complaint);
+        complaint.status()
+    })
+}
+
+async fn carry_out(cli: Cli, output: &Output) -> Result<ExitStatus, Complaint> {
+    let Cli { common, command } = cli;
+    match command {
+        Command::Demo => demo::run(&common, output).await,
+        Command::Dev(args) => dev::run(&common, args, output).await,
+        Command::Web(args) => web::run(&common, &args, output).await,
+        Command::Executor(args) => executor::run(&common, args, output).await,
+        Command::Task { verb } => Box::pin(task::run(&common, verb, output)).await,
+        Command::Queue { verb } => queue::run(&common, verb, output).await,
+        Command::Tap(args) => tap::run(&common, args, output).await,
+        Command::Db { verb } => db::run(&common, verb, output).await,
+        Command::Broker { verb } => broker::run(&common, verb, output).await,
+        Command::Config { verb } => config::run(&common, verb, output),
+        Command::Doctor => doctor::run(&common, output).await,
+        Command::Bench { scenario } => Box::pin(bench::run(&common, scenario, output)).await,
+    }
+}

@@ -1,0 +1,147 @@
+//! The only place that prints. stdout is data, stderr is for people.
+
+use std::io::{IsTerminal, Write};
+
+use clap::ValueEnum;
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use super::complaint::Complaint;
+
+/// How data is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(super) enum Format {
+    /// A table for people.
+    #[default]
+    Table,
+    /// One JSON document.
+    Json,
+    /// One JSON document a line.
+    Jsonl,
+}
+
+/// Where a command writes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Output {
+    format: Format,
+}
+
+impl Output {
+    pub(super) const fn new(format: Format) -> Self {
+        Self { format }
+    }
+
+    pub(super) const fn format(self) -> Format {
+        self.format
+    }
+
+    /// Whether people look at stderr.
+    pub(super) fn is_watched(self) -> bool {
+        std::io::stderr().is_terminal()
+    }
+
+    /// Writes data as a table, or the same data as JSON.
+    pub(super) fn rows<T: Serialize>(
+        self,
+        header: &[&str],
+        data: &[T],
+        row: impl Fn(&T) -> Vec<String>,
+    ) -> std::io::Result<()> {
+        match self.format {
+            Format::Table => self.table(header, data.iter().map(row)),
+            Format::Json => self.json(&data),
+            Format::Jsonl => data.iter().try_for_each(|one| self.jsonl(one)),
+        }
+    }
+
+    /// Writes a table: no borders, so that it can be cut and sorted.
+    pub(super) fn table(
+        self,
+        header: &[&str],
+        rows: impl IntoIterator<Item = Vec<String>>,
+    ) -> std::io::Result<()> {
+        let mut table = Table::new();
+        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table.set_header(header.iter().copied());
+        table.add_rows(rows);
+        let last = table.column_count().saturating_sub(1);
+        for column in table.column_iter_mut() {
+            let right = if column.index == last { 0 } else { 2 };
+            column.set_padding((0, right));
+        }
+        table.trim_fmt().lines().try_for_each(|line| self.line(line))
+    }
+
+    /// Writes one JSON document.
+    pub(super) fn json<T: Serialize + ?Sized>(self, data: &T) -> std::io::Result<()> {
+        self.line(&serde_json::to_string_pretty(data)?)
+    }
+
+    /// Writes one JSON document on one line, and sends it off: somebody may be listening.
+    pub(super) fn jsonl<T: Serialize + ?Sized>(self, data: &T) -> std::io::Result<()> {
+        self.line(&serde_json::to_string(data)?)
+    }
+
+    /// Writes a line of data.
+    pub(super) fn line(self, line: &str) -> std::io::Result<()> {
+        self.text(&format!("{line}\n"))
+    }
+
+    /// Writes text as it is.
+    pub(super) fn text(self, text: &str) -> std::io::Result<()> {
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()
+    }
+
+    /// Says something to people.
+    #[expect(clippy::print_stderr, reason = "this is the place that prints")]
+    pub(super) fn say(self, words: &str) {
+        eprintln!("{words}");
+    }
+
+    /// Says what went wrong. A reader that went away (`| head`) is no error worth words.
+    pub(super) fn complain(self, complaint: &Complaint) {
+        complaint.lines().iter().for_each(|line| self.say(line));
+    }
+}
+
+/// A duration for people: `4m 10s`, `1.25s`, `12ms`.
+pub(super) fn duration(duration: std::time::Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0 => format!("{}ms", duration.as_millis()),
+        1..60 => format!("{:.2}s", duration.as_secs_f64()),
+        60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h {}m", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{}d {}h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
+}
+
+/// A size for people: `1.5 MiB`.
+pub(super) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let (mut whole, mut rest, mut unit) = (bytes / 1024, bytes % 1024, 0);
+    while whole >= 1024 && unit + 1 < UNITS.len() {
+        (whole, rest, unit) = (whole / 1024, whole % 1024, unit + 1);
+    }
+    format!("{whole}.{} {}", rest * 10 / 1024, UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn durations_and_sizes_are_for_people() {
+        let said = [0.012, 1.25, 250.0, 7_260.0, 90_000.0].map(|seconds| duration(Duration::from_secs_f64(seconds)));
+        assert_eq!(said, ["12ms", "1.25s", "4m 10s", "2h 1m", "1d 1h"]);
+        let said = [512, 1536, 1_572_864, 3 << 40].map(size);
+        assert_eq!(said, ["512 B", "1.5 KiB", "1.5 MiB", "3.0 TiB"]);
+    }
+}

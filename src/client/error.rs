@@ -1,0 +1,86 @@
+//! What can go wrong for a client.
+
+use crate::domain::{ActionName, QueueName, SubmissionError, TaskId};
+use crate::store::{Refusal, StoreError};
+use crate::wire::nearest;
+
+/// Why a task was not submitted.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// What it asks for is out of bounds.
+    #[error("the submission is refused")]
+    Submission(#[source] SubmissionError),
+    /// No executor ever offered its action.
+    #[error("no executor has ever offered the action `{action}`")]
+    UnknownAction {
+        /// The action.
+        action: ActionName,
+        /// The actions that were offered.
+        known: Vec<ActionName>,
+    },
+    /// The store does not take it.
+    #[error("{refusal}")]
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// The queues that exist.
+        queues: Vec<QueueName>,
+    },
+    /// It was deleted while somebody waited for it.
+    #[error("the task `{0}` was deleted")]
+    Vanished(TaskId),
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a client could not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// There is no such task, or its retention is over.
+    #[error("there is no task `{0}`")]
+    Unknown(TaskId),
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl SubmitError {
+    /// What to do about it, for people.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Submission(_) | Self::Vanished(_) => None,
+            Self::UnknownAction { action, known } => {
+                let near = nearest(action.as_str(), known.iter().map(ActionName::as_str));
+                Some(match near {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None if known.is_empty() => {
+                        "start an executor that has the action; none has run on this store yet"
+                            .to_owned()
+                    }
+                    None => {
+                        "start an executor that has the action, or set `web.strict_actions = false`"
+                            .to_owned()
+                    }
+                })
+            }
+            Self::Refused {
+                refusal: Refusal::UnknownQueue(queue),
+                queues,
+            } => {
+                let near = nearest(queue.as_str(), queues.iter().map(QueueName::as_str));
+                Some(match near {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("type `longshore queue create {queue}`"),
+                })
+            }
+            Self::Refused {
+                refusal: Refusal::UnknownParent(_) | Refusal::ParentEnded(_),
+                ..
+            } => Some("leave `parent` out to submit a task of its own".to_owned()),
+            Self::Store(error) => error
+                .is_transient()
+                .then(|| "try again; with an `id` it stays one task".to_owned()),
+        }
+    }
+}

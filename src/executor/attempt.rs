@@ -1,0 +1,186 @@
+//! One attempt: run the action, decide what its end means, store that, say it.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+
+use super::host::AttemptHost;
+use super::running::Running;
+use super::{STOP_GRACE, Shared};
+use crate::action::{Context, Stop};
+use crate::clock::{Pauses, PausesKind};
+use crate::domain::{
+    Ending, Failure, Payload, Settlement, Task, TaskFacts, TaskState, ending_of_failure,
+};
+use crate::store::Settled;
+use crate::wire::EventKind;
+
+/// What an action's future came to: its result, or `None` when it was dropped.
+type Finished = Option<Result<Payload, Failure>>;
+
+/// Runs a claimed task to the end of this attempt. When it returns, the end is stored, or somebody else owns
+/// the task.
+pub(super) async fn run(shared: &Arc<Shared>, task: Task) {
+    let facts = task.facts();
+    let options = task.options;
+    let failures = task.failures + 1;
+    let task = Arc::new(task);
+    let running = shared.running.enter(&task);
+    let limit = time_limit(&task);
+    let result = until_it_ends(shared, &task, &running, limit.map(|limit| limit.after())).await;
+    let stop = running.stop().borrow().clone();
+    let ending = match (result, stop) {
+        (Some(Ok(output)), _) => match output.within(shared.limits) {
+            Ok(output) => Ending::Succeeded(output),
+            Err(error) => {
+                let failure = Failure::fatal(format!("the output is refused: {error}"));
+                ending_of_failure(&options, failures, failure, 0.0)
+            }
+        },
+        (_, Some(Stop::Cancelled(reason))) => Ending::Cancelled(Failure::fatal(reason)),
+        (_, Some(Stop::Released)) => Ending::Released,
+        (_, Some(Stop::TimeLimit)) => match limit {
+            Some(TimeLimit::Deadline(_)) => {
+                Ending::Failed(Failure::fatal("the deadline of the task passed"))
+            }
+            Some(TimeLimit::Timeout(limit)) => {
+                let failure = Failure::retry(format!(
+                    "the time limit of {} s is over",
+                    limit.as_secs_f64()
+                ));
+                ending_of_failure(&options, failures, failure, shared.clock.chance())
+            }
+            None => Ending::Released,
+        },
+        (Some(Err(failure)), None) => {
+            ending_of_failure(&options, failures, failure, shared.clock.chance())
+        }
+        (None, None) => Ending::Released, // Its action is not known here any more.
+    };
+    settle(shared, facts, ending).await;
+}
+
+#[derive(Debug, Clone, Copy)]
+enum TimeLimit {
+    Timeout(Duration),
+    Deadline(Duration),
+}
+
+impl TimeLimit {
+    fn after(self) -> Duration {
+        match self {
+            Self::Timeout(limit) | Self::Deadline(limit) => limit,
+        }
+    }
+}
+
+/// The nearer of the attempt's time limit and the task's deadline. Both times are the store's, so no two clocks
+/// are compared.
+fn time_limit(task: &Task) -> Option<TimeLimit> {
+    let timeout = task.options.timeout.map(TimeLimit::Timeout);
+    let left = task
+        .deadline
+        .zip(task.started_at)
+        .map(|(deadline, started)| {
+            TimeLimit::Deadline(
+                Duration::try_from(deadline.duration_since(started)).unwrap_or(Duration::ZERO),
+            )
+        });
+    [timeout, left]
+        .into_iter()
+        .flatten()
+        .min_by_key(|limit| limit.after())
+}
+
+async fn until_it_ends(
+    shared: &Arc<Shared>,
+    task: &Arc<Task>,
+    running: &Running,
+    limit: Option<Duration>,
+) -> Finished {
+    let host = Arc::new(AttemptHost::new(Arc::clone(shared), Arc::clone(task)));
+    let context = Context::new(Arc::clone(task), host, running.stop());
+    let stopped = context.clone();
+    let future = shared
+        .registry
+        .begin(&task.action, context, task.input.clone())?;
+    let mut future = AssertUnwindSafe(future).catch_unwind();
+    let over = async {
+        match limit {
+            Some(limit) => shared.clock.sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        result = &mut future => return Some(result.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))),
+        () = over => running.ask(Stop::TimeLimit),
+        _ = stopped.stopped() => {}
+    }
+    tokio::select! {
+        biased;
+        result = &mut future => Some(result.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))),
+        () = shared.clock.sleep(STOP_GRACE) => None,
+    }
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Failure {
+    let words = panic
+        .downcast_ref::<&str>()
+        .map(|words| (*words).to_owned());
+    let words = words.or_else(|| panic.downcast_ref::<String>().cloned());
+    Failure::retry(format!(
+        "the action panicked: {}",
+        words.as_deref().unwrap_or("without a message")
+    ))
+}
+
+/// Stores the end of an attempt, for as long as it takes: nobody else can know it.
+async fn settle(shared: &Arc<Shared>, facts: TaskFacts, ending: Ending) {
+    let mut pauses = Pauses::new(PausesKind::Reconnect);
+    let settlement = Settlement {
+        task: facts.id,
+        attempt: facts.attempt,
+        ending,
+    };
+    let id = facts.id;
+    loop {
+        match shared.group.settle(shared.id, settlement.clone()).await {
+            Ok(Settled::Stored { state, .. }) => return report(shared, facts, state).await,
+            Ok(Settled::Stale) => {
+                tracing::info!(task.id = %id, task.attempt = %facts.attempt,
+                    "The end of attempt {} of task `{id}` came too late: it is somebody else's now", facts.attempt);
+                return;
+            }
+            Err(error) if error.is_transient() => {
+                tracing::debug!(task.id = %id, error = %error, "The end of task `{id}` is not stored yet");
+                shared.clock.sleep(pauses.next()).await;
+            }
+            Err(error) => {
+                tracing::error!(task.id = %id, error = %error, "The end of task `{id}` cannot be stored");
+                return;
+            }
+        }
+    }
+}
+
+/// Says what is committed: to whoever waits, or to whoever goes on.
+async fn report(shared: &Arc<Shared>, facts: TaskFacts, state: TaskState) {
+    let facts = TaskFacts { state, ..facts };
+    match state {
+        TaskState::Ready => shared.outgoing.announce(EventKind::Released, &facts).await,
+        TaskState::Scheduled => {
+            shared.outgoing.report(facts);
+            shared.scheduled.notify_one();
+        }
+        TaskState::Blocked
+        | TaskState::Running
+        | TaskState::Suspended
+        | TaskState::Paused
+        | TaskState::Succeeded
+        | TaskState::Failed
+        | TaskState::Cancelled => shared.outgoing.report(facts),
+    }
+}

@@ -1,0 +1,113 @@
+//! Signals from outside, and nudges from one executor to another: flow 3.
+//!
+//! Stored first, then carried out: whatever is lost on the way is found at the next renewal of the lease.
+
+use std::sync::Arc;
+
+use super::Shared;
+use crate::action::Stop;
+use crate::broker::{Credit, Delivery};
+use crate::clock::{Pauses, PausesKind};
+use crate::domain::{ExecutorId, TaskFacts, TaskId, TaskState};
+use crate::store::{Cancelled, StoreError};
+use crate::wire::{Event, EventKind, parse_events};
+
+/// Signals that may be carried out at once.
+pub(super) const CREDIT: Credit = 32;
+
+/// Said when a cancel came without a reason.
+const NO_REASON: &str = "cancelled by request";
+
+/// Carries out one message of signals or nudges.
+pub(super) async fn carry_out(shared: &Arc<Shared>, delivery: Delivery) {
+    let events = match parse_events(&delivery.body) {
+        Ok(events) => events,
+        Err(error) => {
+            tracing::warn!(error = %error, message.key = delivery.key, "A signal cannot be read: to the dead");
+            return delivery.reject();
+        }
+    };
+    for event in events {
+        if event.kind != EventKind::CancelRequested {
+            tracing::warn!(event.kind = %event.kind, "A signal is not one that can be carried out: ignored");
+            continue;
+        }
+        let mut pauses = Pauses::new(PausesKind::Reconnect);
+        while let Err(error) = cancel(shared, &event).await {
+            if !error.is_transient() {
+                tracing::error!(task.id = %event.task, error = %error, "A cancel cannot be carried out: to the dead");
+                return delivery.reject();
+            }
+            tracing::debug!(task.id = %event.task, error = %error, "A cancel is not stored yet");
+            tokio::select! {
+                () = shared.clock.sleep(pauses.next()) => {}
+                () = shared.attempts.stopping() => return, // The broker lends it to somebody else.
+            }
+        }
+    }
+    delivery.ack();
+}
+
+async fn cancel(shared: &Arc<Shared>, event: &Event) -> Result<(), StoreError> {
+    let reason = event.data.reason.as_deref().unwrap_or(NO_REASON);
+    let nudged: Option<ExecutorId> = event
+        .data
+        .executor
+        .as_deref()
+        .and_then(|id| id.parse().ok());
+    let runs_here = shared
+        .running
+        .stop(event.task, Stop::Cancelled(reason.to_owned()));
+    if runs_here && nudged == Some(shared.id) {
+        return Ok(()); // The wish was stored before the nudge was sent.
+    }
+    match shared.store.cancel(event.task, reason).await? {
+        Cancelled::Unknown => {
+            tracing::info!(task.id = %event.task, "A cancel for task `{}`, which is not known", event.task);
+        }
+        Cancelled::Final(TaskState::Cancelled) => report_again(shared, event.task).await?,
+        Cancelled::Final(_) => {}
+        Cancelled::Accepted { cancelled, running } => {
+            cancelled
+                .into_iter()
+                .for_each(|facts| shared.outgoing.report(facts));
+            for (task, executor) in running {
+                nudge(shared, task, executor, nudged, reason).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A web server stored the cancel, and may not report it itself.
+async fn report_again(shared: &Arc<Shared>, task: TaskId) -> Result<(), StoreError> {
+    if let Some(task) = shared.group.look(task).await? {
+        shared.outgoing.report(TaskFacts {
+            state: TaskState::Cancelled,
+            ..task.facts()
+        });
+    }
+    Ok(())
+}
+
+async fn nudge(
+    shared: &Arc<Shared>,
+    task: TaskId,
+    executor: ExecutorId,
+    former: Option<ExecutorId>,
+    reason: &str,
+) {
+    if shared
+        .running
+        .stop(task, Stop::Cancelled(reason.to_owned()))
+    {
+        return;
+    }
+    if former == Some(executor) {
+        return; // It was nudged already and did not take it: it is gone, and its lease decides.
+    }
+    shared
+        .outgoing
+        .say(shared.outgoing.speaker().nudge(executor, task, reason))
+        .await;
+}

@@ -1,0 +1,89 @@
+//! What an executor does for the actions it runs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+
+use super::Shared;
+use crate::action::Host;
+use crate::domain::limits::LOG_BYTES_MAX;
+use crate::domain::{Failure, LogChunk, LogPosition, LogStream, NewTask, Submission, Task, TaskId};
+use crate::store::Submitted;
+use crate::wire::EventKind;
+
+/// The host of one attempt.
+pub(super) struct AttemptHost {
+    shared: Arc<Shared>,
+    task: Arc<Task>,
+    /// Bytes of log so far, kept or not.
+    logged: AtomicU64,
+}
+
+impl AttemptHost {
+    pub(super) fn new(shared: Arc<Shared>, task: Arc<Task>) -> Self {
+        Self {
+            shared,
+            task,
+            logged: AtomicU64::new(0),
+        }
+    }
+}
+
+#[async_trait]
+impl Host for AttemptHost {
+    async fn submit_subtask(&self, id: TaskId, submission: Submission) -> Result<TaskId, Failure> {
+        let submission = Submission {
+            parent: Some(self.task.id),
+            ..submission
+        };
+        let submission = submission
+            .checked(self.shared.limits)
+            .map_err(|error| Failure::fatal(sentence(&error)))?;
+        let task = NewTask {
+            id,
+            origin: self.task.origin.clone(),
+            submission,
+        };
+        match self.shared.group.submit(task).await? {
+            Submitted::Stored(facts) => {
+                self.shared
+                    .outgoing
+                    .announce(EventKind::Created, &facts)
+                    .await
+            }
+            Submitted::Known(_) => {} // A former attempt made it.
+            Submitted::Refused(refusal) => return Err(Failure::fatal(refusal)),
+        }
+        Ok(id)
+    }
+
+    async fn write_log(&self, stream: LogStream, text: String) {
+        let length = text.len() as u64;
+        let offset = self.logged.fetch_add(length, Ordering::Relaxed);
+        if offset + length > LOG_BYTES_MAX as u64 {
+            return; // The log is full. What is said in it no longer matters as much as the room it takes.
+        }
+        let position = LogPosition {
+            attempt: self.task.attempt,
+            offset,
+        };
+        let chunk = LogChunk {
+            task: self.task.id,
+            position,
+            stream,
+            at: self.shared.clock.now(),
+            text,
+        };
+        if let Err(error) = self.shared.logs.call(chunk).await {
+            tracing::debug!(task.id = %self.task.id, error = %error, "A piece of log of task `{}` is lost", self.task.id);
+        }
+    }
+}
+
+fn sentence(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}

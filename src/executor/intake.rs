@@ -1,0 +1,161 @@
+//! The deliveries of one queue, as its slots allow.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::slots::{QueueSlots, Slot};
+use super::{Shared, attempt};
+use crate::background::Background;
+use crate::broker::{Deliveries, Delivery};
+use crate::clock::{Pauses, PausesKind};
+use crate::domain::{ActionName, Attempt, QueueName, Task, TaskFacts, TaskState};
+use crate::wire::{Event, EventKind, parse_events};
+
+/// A task that runs longer than this gives its delivery back, so that the broker's consumer timeout (30
+/// minutes by default) can never hit, and a restart of the broker redelivers little.
+const ACK_AFTER: Duration = Duration::from_secs(60);
+
+/// How often the credit is changed at most: each change is a cancel and a consume.
+const RECREDIT_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long a delivery may wait for a slot. It only can while the credit is being lowered; then the task is
+/// announced again, for somebody with room.
+const SLOT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Takes deliveries until the intake stops.
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    slots: Arc<QueueSlots>,
+    mut deliveries: Deliveries,
+    background: Background,
+) {
+    let mut changes = slots.credit_changes();
+    let mut recredit = None;
+    loop {
+        tokio::select! {
+            () = background.stopping() => return,
+            delivery = deliveries.next() => {
+                let Some(delivery) = delivery else { return };
+                slots.delivered(&shared.clock);
+                let (shared, slots) = (Arc::clone(&shared), Arc::clone(&slots));
+                shared.attempts.clone().spawn(async move { take(&shared, &slots, delivery).await });
+            }
+            _ = changes.changed(), if recredit.is_none() => {
+                recredit = Some(shared.clock.sleep(RECREDIT_INTERVAL));
+            }
+            () = async { if let Some(sleep) = recredit.as_mut() { sleep.await } }, if recredit.is_some() => {
+                recredit = None;
+                deliveries.set_credit(slots.credit());
+            }
+        }
+    }
+}
+
+/// One delivery: claim, run, settle, then let the broker forget it.
+async fn take(shared: &Arc<Shared>, slots: &Arc<QueueSlots>, delivery: Delivery) {
+    let event = match announced(&delivery) {
+        Ok(event) => event,
+        Err(reason) => {
+            tracing::warn!(
+                reason,
+                message.key = delivery.key,
+                "A message in `{}` is no announcement: to the dead",
+                slots.queue()
+            );
+            return delivery.reject();
+        }
+    };
+    if event.data.state.as_deref() == Some(TaskState::Scheduled.as_str()) {
+        shared.scheduled.notify_one(); // Not yet to be claimed, but now this executor knows that it will be.
+        return delivery.ack();
+    }
+    if !knows(shared, &event) {
+        return delivery.ack(); // Left `ready`: an executor that knows its action finds it by the idle look.
+    }
+    let slot = tokio::select! {
+        slot = slots.slot() => slot,
+        () = shared.clock.sleep(SLOT_PATIENCE) => None,
+    };
+    let Some(slot) = slot else {
+        if let Some(facts) = facts(&event) {
+            shared.outgoing.announce(EventKind::Released, &facts).await;
+        }
+        return delivery.ack();
+    };
+    match claim(shared, &event).await {
+        Claim::Taken(task) => run(shared, task, slot, delivery).await,
+        Claim::Gone => delivery.ack(),
+        Claim::Unknown => drop(delivery), // The process stops: the broker lends it to somebody else.
+    }
+}
+
+async fn run(shared: &Arc<Shared>, task: Box<Task>, mut slot: Slot, delivery: Delivery) {
+    let mut running = Box::pin(attempt::run(shared, *task));
+    tokio::select! {
+        biased;
+        () = &mut running => {
+            drop(slot); // Before the delivery: the next one finds its slot.
+            return delivery.ack();
+        }
+        () = shared.clock.sleep(ACK_AFTER) => {}
+    }
+    slot.let_go_of_delivery();
+    delivery.ack();
+    running.await;
+}
+
+enum Claim {
+    Taken(Box<Task>),
+    Gone,
+    Unknown,
+}
+
+/// Claims until the store has answered, or the process stops.
+async fn claim(shared: &Arc<Shared>, event: &Event) -> Claim {
+    let mut pauses = Pauses::new(PausesKind::Reconnect);
+    loop {
+        match shared.group.claim(shared.id, event.task).await {
+            Ok(Some(task)) => return Claim::Taken(Box::new(task)),
+            Ok(None) => return Claim::Gone,
+            Err(error) if error.is_transient() => {
+                tracing::debug!(task.id = %event.task, error = %error, "Task `{}` is not claimed yet", event.task);
+                tokio::select! {
+                    () = shared.clock.sleep(pauses.next()) => {}
+                    () = shared.attempts.stopping() => return Claim::Unknown,
+                }
+            }
+            Err(error) => {
+                tracing::error!(task.id = %event.task, error = %error, "Task `{}` cannot be claimed", event.task);
+                return Claim::Gone;
+            }
+        }
+    }
+}
+
+fn announced(delivery: &Delivery) -> Result<Event, String> {
+    let mut events = parse_events(&delivery.body).map_err(|error| error.to_string())?;
+    match (events.pop(), events.is_empty()) {
+        (Some(event), true) => Ok(event),
+        _ => Err("it holds not one event".to_owned()),
+    }
+}
+
+fn knows(shared: &Arc<Shared>, event: &Event) -> bool {
+    // A foreign announcement may leave the action out: then the claim decides.
+    let Some(action) = event.data.action.as_deref() else {
+        return true;
+    };
+    ActionName::new(action).is_ok_and(|action| shared.registry.has(&action))
+}
+
+fn facts(event: &Event) -> Option<TaskFacts> {
+    Some(TaskFacts {
+        id: event.task,
+        action: ActionName::new(event.data.action.as_deref()?).ok()?,
+        queue: QueueName::new(event.data.queue.as_deref()?).ok()?,
+        state: TaskState::Ready,
+        attempt: Attempt(event.data.attempt.unwrap_or(0)),
+        parent: None,
+        origin: None,
+    })
+}

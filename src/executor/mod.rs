@@ -1,0 +1,325 @@
+//! Claiming tasks and running them.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `intake` | takes deliveries of one queue, as slots allow |
+//! | `idle` | finds ready tasks whose announcement was lost |
+//! | `attempt` | runs one task once and stores how it ended |
+//! | `lease` | renews the lease of everything that runs |
+//! | `control` | carries out signals and nudges |
+//! | `submissions` | stores whole tasks that came by the broker |
+//! | `drain` | ends: waits, then gives back |
+
+mod attempt;
+mod control;
+mod drain;
+mod host;
+mod idle;
+mod intake;
+mod lease;
+mod running;
+mod slots;
+mod submissions;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::action::Registry;
+use crate::background::Background;
+use crate::broker::{Broker, BrokerError, Deliveries, Outgoing, Source, Speaker};
+use crate::clock::Clock;
+use crate::domain::limits::LEASE_DURATION;
+use crate::domain::{
+    ExecutorId, ExecutorName, ExecutorRecord, ExecutorState, LogChunk, PayloadLimits, QueueName,
+    Slots,
+};
+use crate::store::{GroupCommit, Grouped, Store, StoreError};
+pub use drain::Drained;
+use running::RunningAttempts;
+use slots::QueueSlots;
+
+/// How an executor is set up.
+#[derive(Debug, Clone)]
+pub struct ExecutorSettings {
+    /// What people call it.
+    pub name: ExecutorName,
+    /// The host it runs on.
+    pub host: String,
+    /// The concurrency limit for each queue that it serves.
+    pub slots: Slots,
+    /// Whether it creates its queues when they do not exist.
+    pub creates_queues: bool,
+    /// What outputs and submissions from the broker may weigh.
+    pub limits: PayloadLimits,
+}
+
+/// What an executor is built on.
+#[derive(Debug, Clone)]
+pub struct ExecutorParts {
+    /// Where tasks live.
+    pub store: Arc<dyn Store>,
+    /// The store's hot calls, gathered.
+    pub group: GroupCommit,
+    /// What carries announcements.
+    pub broker: Arc<dyn Broker>,
+    /// Time and chance.
+    pub clock: Arc<dyn Clock>,
+    /// What it can run.
+    pub registry: Registry,
+    /// Told when something was scheduled, so that housekeeping looks when the next task is due.
+    pub scheduled: Arc<Notify>,
+    /// Where its work goes on, until it shall stop.
+    pub background: Background,
+    /// Where its last words go on, until they are said.
+    pub carriers: Background,
+}
+
+/// Why an executor did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The broker.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// A queue that does not exist.
+    #[error("there is no queue `{queue}` in the store")]
+    UnknownQueue {
+        /// Which.
+        queue: QueueName,
+    },
+}
+
+impl StartError {
+    /// What to do about it, for people.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::UnknownQueue { queue } => Some(format!(
+                "type `longshore queue create {queue}`, or start the executor with `--create-queues`"
+            )),
+            Self::Store(_) | Self::Broker(_) => None,
+        }
+    }
+}
+
+/// A process that claims tasks and runs them. Its id is new at each start.
+pub struct Executor {
+    shared: Arc<Shared>,
+    intake: Background,
+    keep: Background,
+}
+
+/// What all parts of one executor share.
+struct Shared {
+    id: ExecutorId,
+    record: ExecutorRecord,
+    store: Arc<dyn Store>,
+    group: GroupCommit,
+    logs: Grouped<LogChunk, ()>,
+    broker: Arc<dyn Broker>,
+    outgoing: Outgoing,
+    clock: Arc<dyn Clock>,
+    registry: Registry,
+    running: RunningAttempts,
+    attempts: Background,
+    scheduled: Arc<Notify>,
+    limits: PayloadLimits,
+}
+
+impl Executor {
+    /// Starts an executor: entered in the store, its queues consumed.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]: the store does not answer, a queue does not exist, or the broker refuses it. A broker that
+    /// is away is no error: tasks are found in the store until it is back.
+    pub async fn start(
+        parts: ExecutorParts,
+        settings: ExecutorSettings,
+    ) -> Result<Self, StartError> {
+        let ExecutorParts {
+            store,
+            group,
+            broker,
+            clock,
+            registry,
+            scheduled,
+            background,
+            carriers,
+        } = parts;
+        make_queues(&store, &broker, &settings).await?;
+        let id = ExecutorId::new(clock.now(), clock.random());
+        let record = record(id, &settings, &registry, &clock);
+        store.enroll(&record, LEASE_DURATION).await?;
+        let (intake, keep, attempts) = (background.part(), Background::new(), Background::new());
+        let log_store = Arc::clone(&store);
+        let logs = Grouped::start(&carriers, move |chunks: Vec<LogChunk>| {
+            let store = Arc::clone(&log_store);
+            async move {
+                store
+                    .append_logs(&chunks)
+                    .await
+                    .map(|()| vec![(); chunks.len()])
+            }
+        });
+        let speaker = Arc::new(Speaker::executor(id, Arc::clone(&clock)));
+        let outgoing = Outgoing::start(&carriers, Arc::clone(&broker), speaker);
+        let running = RunningAttempts::default();
+        let limits = settings.limits;
+        let shared = Arc::new(Shared {
+            id,
+            record,
+            store,
+            group,
+            logs,
+            broker,
+            outgoing,
+            clock,
+            registry,
+            running,
+            attempts,
+            scheduled,
+            limits,
+        });
+        let executor = Self {
+            shared,
+            intake,
+            keep,
+        };
+        executor.begin(&settings.slots).await?;
+        Ok(executor)
+    }
+
+    /// Which incarnation this is.
+    pub fn id(&self) -> ExecutorId {
+        self.shared.id
+    }
+
+    /// How many attempts run now.
+    pub fn running(&self) -> usize {
+        self.shared.running.len()
+    }
+
+    async fn begin(&self, slots: &Slots) -> Result<(), BrokerError> {
+        let shared = &self.shared;
+        let control = shared
+            .broker
+            .consume(Source::Control(shared.id), control::CREDIT)
+            .await?;
+        let signals = shared
+            .broker
+            .consume(Source::Signals, control::CREDIT)
+            .await?;
+        let submissions = shared
+            .broker
+            .consume(Source::Submissions, submissions::CREDIT)
+            .await?;
+        let mut queues = Vec::with_capacity(slots.len());
+        for (queue, count) in slots {
+            let deliveries = shared
+                .broker
+                .consume(Source::Work(queue.clone()), *count)
+                .await?;
+            queues.push((Arc::new(QueueSlots::new(queue.clone(), *count)), deliveries));
+        }
+        self.keep
+            .spawn(lease::keep(Arc::clone(shared), self.keep.clone()));
+        self.intake(control, |shared, delivery| async move {
+            control::carry_out(&shared, delivery).await
+        });
+        self.intake(signals, |shared, delivery| async move {
+            control::carry_out(&shared, delivery).await
+        });
+        self.intake(submissions, |shared, delivery| async move {
+            submissions::take(&shared, delivery).await
+        });
+        let all: Vec<Arc<QueueSlots>> = queues.iter().map(|(slots, _)| Arc::clone(slots)).collect();
+        for (slots, deliveries) in queues {
+            self.intake.spawn(intake::serve(
+                Arc::clone(shared),
+                slots,
+                deliveries,
+                self.intake.clone(),
+            ));
+        }
+        self.intake
+            .spawn(idle::look(Arc::clone(shared), all, self.intake.clone()));
+        Ok(())
+    }
+
+    /// Carries out each delivery of a shared or own queue, until the intake stops. Several at once, as the
+    /// credit allows, so that one slow store call does not hold up the next.
+    fn intake<F, R>(&self, mut deliveries: Deliveries, carry_out: F)
+    where
+        F: Fn(Arc<Shared>, crate::broker::Delivery) -> R + Send + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        let (shared, background) = (Arc::clone(&self.shared), self.intake.clone());
+        self.intake.spawn(async move {
+            loop {
+                let delivery = tokio::select! {
+                    delivery = deliveries.next() => delivery,
+                    () = background.stopping() => None,
+                };
+                let Some(delivery) = delivery else { return };
+                background.spawn(carry_out(Arc::clone(&shared), delivery));
+            }
+        });
+    }
+}
+
+async fn make_queues(
+    store: &Arc<dyn Store>,
+    broker: &Arc<dyn Broker>,
+    settings: &ExecutorSettings,
+) -> Result<(), StartError> {
+    let known = store.queues().await?;
+    for queue in settings.slots.keys() {
+        let exists = known.iter().any(|record| record.name == *queue);
+        if settings.creates_queues {
+            store.create_queue(queue).await?;
+            broker.create_queue(queue).await?;
+        } else if !exists {
+            return Err(StartError::UnknownQueue {
+                queue: queue.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn record(
+    id: ExecutorId,
+    settings: &ExecutorSettings,
+    registry: &Registry,
+    clock: &Arc<dyn Clock>,
+) -> ExecutorRecord {
+    let now = clock.now();
+    ExecutorRecord {
+        id,
+        name: settings.name.clone(),
+        host: settings.host.clone(),
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        slots: settings.slots.clone(),
+        actions: registry.names().cloned().collect(),
+        started_at: now,
+        lease_ends_at: now,
+        state: ExecutorState::Live,
+    }
+}
+
+/// How long an attempt that is asked to stop may still go on before its future is dropped.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+
+impl fmt::Debug for Executor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Executor")
+            .field("id", &self.shared.id)
+            .finish_non_exhaustive()
+    }
+}

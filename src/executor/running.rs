@@ -1,0 +1,124 @@
+//! The attempts that run in this executor, and how to stop them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::action::Stop;
+use crate::domain::{Attempt, Task, TaskId};
+
+/// The attempts that run in this executor.
+#[derive(Debug, Default)]
+pub(super) struct RunningAttempts {
+    attempts: Arc<Mutex<HashMap<TaskId, Entry>>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    attempt: Attempt,
+    stop: watch::Sender<Option<Stop>>,
+}
+
+/// An attempt's place in the list; gone when dropped.
+#[derive(Debug)]
+pub(super) struct Running {
+    task: TaskId,
+    attempt: Attempt,
+    attempts: Arc<Mutex<HashMap<TaskId, Entry>>>,
+    stop: watch::Receiver<Option<Stop>>,
+}
+
+impl RunningAttempts {
+    /// Enters an attempt that begins.
+    pub(super) fn enter(&self, task: &Task) -> Running {
+        let (stop, stopped) = watch::channel(None);
+        self.lock().insert(
+            task.id,
+            Entry {
+                attempt: task.attempt,
+                stop,
+            },
+        );
+        Running {
+            task: task.id,
+            attempt: task.attempt,
+            attempts: Arc::clone(&self.attempts),
+            stop: stopped,
+        }
+    }
+
+    /// Asks the attempt of `task` to stop; whether it runs here. The first reason stays.
+    pub(super) fn stop(&self, task: TaskId, stop: Stop) -> bool {
+        match self.lock().get(&task) {
+            Some(entry) => {
+                entry.ask(stop);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Asks every attempt to stop.
+    pub(super) fn stop_all(&self, stop: &Stop) {
+        self.lock()
+            .values()
+            .for_each(|entry| entry.ask(stop.clone()));
+    }
+
+    /// Which tasks run, for people.
+    pub(super) fn tasks(&self) -> Vec<TaskId> {
+        self.lock().keys().copied().collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<TaskId, Entry>> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn ask(&self, stop: Stop) {
+        self.stop.send_if_modified(|asked| {
+            let is_first = asked.is_none();
+            if is_first {
+                *asked = Some(stop);
+            }
+            is_first
+        });
+    }
+}
+
+impl Running {
+    /// Where the attempt hears that it shall stop.
+    pub(super) fn stop(&self) -> watch::Receiver<Option<Stop>> {
+        self.stop.clone()
+    }
+
+    /// Asks this attempt itself to stop.
+    pub(super) fn ask(&self, stop: Stop) {
+        let attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = attempts
+            .get(&self.task)
+            .filter(|entry| entry.attempt == self.attempt)
+        {
+            entry.ask(stop);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        // A later attempt of the same task may have taken the place: after this one was fenced.
+        if attempts
+            .get(&self.task)
+            .is_some_and(|entry| entry.attempt == self.attempt)
+        {
+            attempts.remove(&self.task);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The HTTP interface. Bodies are the types of `wire`; errors are RFC 9457 problems with a hint.
+
+mod health;
+mod problem;
+mod submit;
+mod taps;
+mod tasks;
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use tokio::net::TcpListener;
+
+pub use problem::Problem;
+
+use crate::broker::Broker;
+use crate::client::Client;
+use crate::store::Store;
+
+/// Room in a request's body for what a submission says besides its input.
+const SUBMISSION_ROOM: usize = 64 * 1024;
+
+/// What the handlers work with. Clones share it.
+#[derive(Clone)]
+pub struct App {
+    /// Submits and waits.
+    pub client: Client,
+    /// For readiness, and for lists.
+    pub store: Arc<dyn Store>,
+    /// For readiness, and for taps.
+    pub broker: Arc<dyn Broker>,
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App")
+            .field("client", &self.client)
+            .finish_non_exhaustive()
+    }
+}
+
+/// All routes.
+pub fn router(app: App) -> Router {
+    let body_bytes_max = app.client.limits().bytes_max + SUBMISSION_ROOM;
+    Router::new()
+        .route("/v1/tasks", post(submit::submit).get(tasks::list))
+        .route("/v1/tasks/{id}", get(tasks::show))
+        .route("/v1/tasks/{id}/wait", get(tasks::wait))
+        .route("/v1/tasks/{id}/tree", get(tasks::tree))
+        .route("/v1/tasks/{id}/logs", get(tasks::logs))
+        .route("/v1/tasks/{id}/cancel", post(tasks::cancel))
+        .route("/v1/queues", get(tasks::queues))
+        .route("/v1/executors", get(tasks::executors))
+        .route("/v1/taps", get(taps::listen))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .fallback(problem::no_such_path)
+        .method_not_allowed_fallback(problem::no_such_method)
+        .layer(DefaultBodyLimit::max(body_bytes_max))
+        .with_state(app)
+}
+
+/// Serves requests until `stop` resolves, and then those that are under way.
+///
+/// # Errors
+///
+/// What the listener's accept reports for good.
+pub async fn serve(
+    listener: TcpListener,
+    app: App,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    axum::serve(listener, router(app))
+        .with_graceful_shutdown(stop)
+        .await
+}
+
+/// Binds the address to listen on.
+///
+/// # Errors
+///
+/// The address is taken or not this host's: the sentence says which and what to change.
+pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        std::io::Error::new(
+            error.kind(),
+            format!("cannot listen on `{address}` ({error}); choose another `--listen`"),
+        )
+    })
+}

@@ -1,0 +1,84 @@
+//! `GET /v1/taps`: every event, as server-sent events.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::sse::{self, KeepAlive, Sse};
+use futures_util::Stream;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{App, Problem};
+use crate::broker::Since;
+use crate::tap::{Filter, Seen, Tap};
+
+/// How often a silent stream says that it lives, so that proxies keep it.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TapQuery {
+    filter: Option<String>,
+    since: Option<String>,
+}
+
+/// Every event from now on, or from `since` (`first`, an offset), or after `Last-Event-ID`. `filter` is a list of
+/// topic patterns over `kind.queue.action`, joined by commas.
+///
+/// A listener that is slow slows nobody: it reads a history that is kept for a while, and what it missed is one
+/// event `gap` with `{"missed": n}`.
+pub(super) async fn listen(
+    State(app): State<App>,
+    headers: HeaderMap,
+    query: Result<Query<TapQuery>, QueryRejection>,
+) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, Problem> {
+    let Query(query) = query.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    let since = match (last, query.since.as_deref()) {
+        (Some(last), _) => Since::Offset(offset("Last-Event-ID", last)? + 1),
+        (None, None | Some("next")) => Since::Next,
+        (None, Some("first")) => Since::First,
+        (None, Some(since)) => Since::Offset(offset("since", since)?),
+    };
+    let filter = Filter::new(
+        query
+            .filter
+            .unwrap_or_default()
+            .split(',')
+            .map(str::to_owned),
+    );
+    let tap = Tap::open(&app.broker, filter, since)
+        .await
+        .map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
+    let events = futures_util::stream::unfold(tap, |mut tap| async move {
+        let seen = tap.next().await?;
+        Some((Ok(sse_event(seen)), tap))
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+fn sse_event(seen: Seen) -> sse::Event {
+    match seen {
+        Seen::Event { event, offset, .. } => {
+            let data = serde_json::to_string(&event.to_envelope()).unwrap_or_default();
+            sse::Event::default()
+                .id(offset.to_string())
+                .event(event.kind.as_str())
+                .data(data)
+        }
+        Seen::Gap { missed } => sse::Event::default()
+            .event("gap")
+            .data(json!({ "missed": missed }).to_string()),
+    }
+}
+
+fn offset(name: &str, text: &str) -> Result<u64, Problem> {
+    text.parse().map_err(|_| {
+        Problem::bad_request(format!(
+            "`{name}` is not an offset in the history: `{text}`"
+        ))
+    })
+}

@@ -1,0 +1,266 @@
+//! Reading tasks, and the verbs on one of them.
+
+use std::str::FromStr;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+use super::submit::wait_limit;
+use super::{App, Problem};
+use crate::client::Waited;
+use crate::domain::limits::{PAGE_DEFAULT, PAGE_MAX};
+use crate::domain::{Attempt, LogPosition, TaskId, TaskState};
+use crate::store::{Cancelled, List};
+use crate::wire::{ExecutorJson, LogChunkJson, QueueJson, TaskJson, TaskPage};
+
+/// `GET /v1/tasks/{id}`.
+pub(super) async fn show(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Json<TaskJson>, Problem> {
+    let task = app.client.task(task_id(&id)?).await?;
+    Ok(Json(TaskJson::from(&task)))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ListQuery {
+    state: Option<String>,
+    queue: Option<String>,
+    action: Option<String>,
+    label: Option<String>,
+    parent: Option<String>,
+    cursor: Option<String>,
+    limit: Option<usize>,
+}
+
+/// `GET /v1/tasks`: the newest first, with a cursor to the next page.
+pub(super) async fn list(
+    State(app): State<App>,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Json<TaskPage>, Problem> {
+    let list = asked(read(query)?)?;
+    let tasks = app.client.list(&list).await?;
+    let next = (tasks.len() == list.limit)
+        .then(|| tasks.last().map(|task| task.id.to_string()))
+        .flatten();
+    Ok(Json(TaskPage {
+        tasks: tasks.iter().map(TaskJson::from).collect(),
+        next,
+    }))
+}
+
+fn asked(query: ListQuery) -> Result<List, Problem> {
+    let states = query
+        .state
+        .as_deref()
+        .unwrap_or_default()
+        .split(',')
+        .filter(|word| !word.is_empty());
+    let states = states
+        .map(|word| parameter("state", word))
+        .collect::<Result<_, _>>()?;
+    let label = match query.label.as_deref().map(|label| label.split_once('=')) {
+        None => None,
+        Some(Some((name, value))) => Some((name.to_owned(), value.to_owned())),
+        Some(None) => {
+            return Err(Problem::bad_request(
+                "`label` is not of the form `name=value`",
+            ));
+        }
+    };
+    let limit = query.limit.unwrap_or(PAGE_DEFAULT);
+    if limit == 0 || limit > PAGE_MAX {
+        return Err(Problem::bad_request(format!(
+            "`limit` is {limit}, it must be from 1 to {PAGE_MAX}"
+        )));
+    }
+    Ok(List {
+        states,
+        queue: optional("queue", query.queue.as_deref())?,
+        action: optional("action", query.action.as_deref())?,
+        label,
+        parent: optional("parent", query.parent.as_deref())?,
+        before: optional("cursor", query.cursor.as_deref())?,
+        limit,
+    })
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct WaitQuery {
+    timeout: Option<String>,
+}
+
+/// `GET /v1/tasks/{id}/wait?timeout=30`: 200 with the task when it ended, 202 when it goes on.
+pub(super) async fn wait(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    query: Result<Query<WaitQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let limit = wait_limit(read(query)?.timeout.as_deref().unwrap_or("30"))?;
+    Ok(match app.client.wait(task_id(&id)?, limit).await? {
+        Waited::Ended(task) => Json(TaskJson::from(&task)).into_response(),
+        Waited::StillOpen(task) => {
+            (StatusCode::ACCEPTED, Json(TaskJson::from(&task))).into_response()
+        }
+    })
+}
+
+/// `GET /v1/tasks/{id}/tree`: the task and all below it, parents first.
+pub(super) async fn tree(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Json<TaskPage>, Problem> {
+    let tasks = app.client.tree(task_id(&id)?).await?;
+    Ok(Json(TaskPage {
+        tasks: tasks.iter().map(TaskJson::from).collect(),
+        next: None,
+    }))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LogsQuery {
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+#[derive(Serialize)]
+pub(super) struct LogsPage {
+    chunks: Vec<LogChunkJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// `GET /v1/tasks/{id}/logs?after=1:4096`: pieces of the log in order, with a cursor to what follows.
+pub(super) async fn logs(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    query: Result<Query<LogsQuery>, QueryRejection>,
+) -> Result<Json<LogsPage>, Problem> {
+    let query = read(query)?;
+    let after = query.after.as_deref().map(log_position).transpose()?;
+    let limit = query.limit.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
+    let chunks = app.client.logs(task_id(&id)?, after, limit).await?;
+    let next = chunks
+        .last()
+        .map(|chunk| format!("{}:{}", chunk.position.attempt, chunk.position.offset));
+    Ok(Json(LogsPage {
+        chunks: chunks.iter().map(LogChunkJson::from).collect(),
+        next,
+    }))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct CancelBody {
+    reason: Option<String>,
+}
+
+/// `POST /v1/tasks/{id}/cancel`: 200 when the task is cancelled, 202 when it runs and was asked to stop, 409 when
+/// it had ended otherwise.
+pub(super) async fn cancel(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let id = task_id(&id)?;
+    let body: CancelBody = if body.is_empty() {
+        CancelBody::default()
+    } else {
+        crate::wire::parse(&body)?
+    };
+    let reason = body
+        .reason
+        .unwrap_or_else(|| "cancelled over HTTP".to_owned());
+    let reason: String = reason
+        .replace('\0', "\u{fffd}")
+        .chars()
+        .take(1000)
+        .collect();
+    let status = match app.client.cancel(id, &reason).await? {
+        Cancelled::Unknown => return Err(crate::client::ClientError::Unknown(id).into()),
+        Cancelled::Final(state) if state == TaskState::Cancelled => StatusCode::OK,
+        Cancelled::Final(state) => {
+            let detail = format!("the task `{id}` is final already: {state}");
+            return Err(Problem::new(StatusCode::CONFLICT, detail));
+        }
+        Cancelled::Accepted { running, .. } if running.iter().any(|(task, _)| *task == id) => {
+            StatusCode::ACCEPTED
+        }
+        Cancelled::Accepted { .. } => StatusCode::OK,
+    };
+    let task = app.client.task(id).await?;
+    Ok((status, Json(TaskJson::from(&task))).into_response())
+}
+
+/// `GET /v1/queues`.
+pub(super) async fn queues(State(app): State<App>) -> Result<Json<Vec<QueueJson>>, Problem> {
+    Ok(Json(
+        app.store
+            .queues()
+            .await?
+            .iter()
+            .map(QueueJson::from)
+            .collect(),
+    ))
+}
+
+/// `GET /v1/executors`.
+pub(super) async fn executors(State(app): State<App>) -> Result<Json<Vec<ExecutorJson>>, Problem> {
+    Ok(Json(
+        app.store
+            .executors()
+            .await?
+            .iter()
+            .map(ExecutorJson::from)
+            .collect(),
+    ))
+}
+
+fn read<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
+    query
+        .map(|Query(query)| query)
+        .map_err(|rejection| Problem::bad_request(rejection.body_text()))
+}
+
+fn task_id(text: &str) -> Result<TaskId, Problem> {
+    text.parse()
+        .map_err(|error: crate::domain::IdError| Problem::bad_request(error.to_string()))
+}
+
+fn parameter<T: FromStr>(name: &str, text: &str) -> Result<T, Problem>
+where
+    T::Err: std::fmt::Display,
+{
+    text.parse()
+        .map_err(|error| Problem::bad_request(format!("`{name}`: {error}")))
+}
+
+fn optional<T: FromStr>(name: &str, text: Option<&str>) -> Result<Option<T>, Problem>
+where
+    T::Err: std::fmt::Display,
+{
+    text.map(|text| parameter(name, text)).transpose()
+}
+
+fn log_position(text: &str) -> Result<LogPosition, Problem> {
+    let parts = text
+        .split_once(':')
+        .and_then(|(attempt, offset)| Some((attempt.parse().ok()?, offset.parse().ok()?)));
+    let (attempt, offset) = parts.ok_or_else(|| {
+        Problem::bad_request(format!(
+            "`after` is not of the form `attempt:offset`: `{text}`"
+        ))
+    })?;
+    Ok(LogPosition {
+        attempt: Attempt(attempt),
+        offset,
+    })
+}

@@ -23,8 +23,8 @@ use crate::support::rabbitmq::{Rabbit, Vhost};
 struct Embedded(Arc<EmbeddedBroker>);
 
 impl Embedded {
-    async fn begin() -> Self {
-        Self(EmbeddedBroker::new())
+    fn begin() -> std::future::Ready<Self> {
+        std::future::ready(Self(EmbeddedBroker::new()))
     }
 }
 
@@ -83,23 +83,27 @@ async fn connect(url: &str, background: &Background) -> Result<Arc<AmqpBroker>, 
 broker_contract!(embedded, crate::broker::Embedded::begin);
 broker_contract!(amqp, crate::broker::Amqp::begin);
 
-async fn is_up(broker: &AmqpBroker) {
+/// Waits for a health; answers with the reason that it gives.
+async fn is(broker: &AmqpBroker, is_expected: impl Fn(&Health) -> bool) -> String {
     let mut health = broker.health();
-    let wait = health.wait_for(|health| *health == Health::Up);
     let patience = std::time::Duration::from_secs(30);
-    let waited = tokio::time::timeout(patience, wait).await;
-    drop(waited.expect("the broker should be up again").unwrap());
+    let waited =
+        tokio::time::timeout(patience, health.wait_for(|health| is_expected(health))).await;
+    match &*waited
+        .expect("the broker should change its health")
+        .unwrap()
+    {
+        Health::Up => String::new(),
+        Health::Down(reason) | Health::Blocked(reason) => reason.clone(),
+    }
+}
+
+async fn is_up(broker: &AmqpBroker) {
+    is(broker, |health| *health == Health::Up).await;
 }
 
 async fn is_down(broker: &AmqpBroker) -> String {
-    let mut health = broker.health();
-    let wait = health.wait_for(|health| matches!(health, Health::Down(_)));
-    let patience = std::time::Duration::from_secs(30);
-    let waited = tokio::time::timeout(patience, wait).await;
-    match &*waited.expect("the broker should be down").unwrap() {
-        Health::Down(reason) => reason.clone(),
-        other => panic!("{other:?}"),
-    }
+    is(broker, |health| matches!(health, Health::Down(_))).await
 }
 
 #[tokio::test]
@@ -139,6 +143,43 @@ async fn a_queue_deleted_under_its_consumer_is_noticed_and_taken_up_again() {
     message.key = "created.bulk.echo".to_owned();
     publish(&*bench.broker, vec![message]).await;
     take(&mut deliveries, 1).await.remove(0).ack();
+}
+
+#[tokio::test]
+async fn a_node_in_need_holds_publishers_back_and_one_that_stops_is_away() {
+    let rabbit = Rabbit::start();
+    let vhost = rabbit.vhost().await;
+    let background = Background::new();
+    let broker = connect(&vhost.url(), &background).await.unwrap();
+    let mut deliveries = broker.consume(default_work(), 9).await.unwrap();
+    rabbit.ctl(&["set_disk_free_limit", "1000000GB"]);
+    let relieve = async {
+        // The first message is taken off the wire and held back; whoever comes now need not wait for it.
+        let reason = is(&broker, |health| matches!(health, Health::Blocked(_))).await;
+        assert!(reason.contains("disk"), "{reason}");
+        let results = broker.publish(announcements(1)).await;
+        assert!(
+            matches!(results[..], [Err(BrokerError::Unavailable { .. })]),
+            "{results:?}"
+        );
+        rabbit.ctl(&["set_disk_free_limit", "50MB"]);
+    };
+    let (results, ()) = tokio::join!(broker.publish(announcements(1)), relieve);
+    // It may have taken longer than a publisher waits; then nobody knows, until it arrives after all.
+    assert!(
+        matches!(results[..], [Ok(()) | Err(BrokerError::Unconfirmed)]),
+        "{results:?}"
+    );
+    is_up(&broker).await;
+    take(&mut deliveries, 1).await.remove(0).ack();
+    rabbit.stop();
+    is_down(&broker).await;
+    let results = broker.publish(announcements(1)).await;
+    assert!(
+        matches!(results[..], [Err(BrokerError::Unavailable { .. })]),
+        "{results:?}"
+    );
+    broker.close().await;
 }
 
 #[tokio::test]

@@ -6,10 +6,15 @@
 //! **Invariant:** `sqlx` is named only below this folder.
 
 mod address;
+mod change;
 mod error;
 mod group;
 pub mod postgres;
+mod row;
 pub mod sqlite;
+mod submission;
+mod time;
+mod tree;
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,9 @@
 //! The integration tests: one binary, so that it links once and the private servers start once.
-#![expect(clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test stops at the first surprise"
+)]
 
 mod support;

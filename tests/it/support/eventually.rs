@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Looks until `is_right` holds for what `look` sees, and answers with it.
-#[expect(clippy::disallowed_methods, reason = "this is the only loop that waits")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the only loop that waits"
+)]
 pub(crate) async fn eventually<T: Debug>(
     what: &str,
     mut look: impl AsyncFnMut() -> T,
@@ -19,7 +22,10 @@ pub(crate) async fn eventually<T: Debug>(
         if is_right(&seen) {
             return seen;
         }
-        assert!(begun.elapsed() < PATIENCE, "waited {PATIENCE:?} until {what}; last seen: {seen:?}");
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "waited {PATIENCE:?} until {what}; last seen: {seen:?}"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -21,10 +21,19 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// Starts `tests/services/<script>` with a fresh directory as its first argument, and `args` after it;
     /// returns once the server is ready.
-    #[expect(clippy::disallowed_methods, reason = "the server says that it is ready by a file only")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the server says that it is ready by a file only"
+    )]
     pub(crate) fn start(script: &str, args: &[&str]) -> Self {
-        let dir = tempfile::Builder::new().prefix("longshore-").tempdir().unwrap().keep();
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services").join(script);
+        let dir = tempfile::Builder::new()
+            .prefix("longshore-")
+            .tempdir()
+            .unwrap()
+            .keep();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/services")
+            .join(script);
         let log = std::fs::File::create(dir.join("keeper.log")).unwrap();
         let mut child = Command::new("sh")
             .arg(path)
@@ -55,7 +64,10 @@ impl Keeper {
 
     /// What the keeper wrote into `ready`: the address.
     pub(crate) fn ready(&self) -> String {
-        std::fs::read_to_string(self.dir.join("ready")).unwrap().trim().to_owned()
+        std::fs::read_to_string(self.dir.join("ready"))
+            .unwrap()
+            .trim()
+            .to_owned()
     }
 
     /// Stops the server and waits until it is gone.

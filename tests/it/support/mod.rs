@@ -1,4 +1,6 @@
 //! What tests are built from.
 
+pub(crate) mod database;
 pub(crate) mod eventually;
 pub(crate) mod keeper;
+pub(crate) mod services;

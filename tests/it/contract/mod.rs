@@ -1,0 +1,3 @@
+//! What every backend of a port must do: the cases, as functions over the port.
+
+pub(crate) mod store;

@@ -458,6 +458,9 @@ mod tests {
             delivery: Delivery::Once,
             ..Options::default()
         };
-        insta::assert_snapshot!(options_text(&options).unwrap(), @"");
+        insta::assert_snapshot!(
+            options_text(&options).unwrap(),
+            @r#"{"attempts":1,"delay":{"secs":1,"nanos":0},"delay_max":{"secs":600,"nanos":0},"timeout":{"secs":1,"nanos":500000000},"on_failure":"pause","delivery":"once"}"#
+        );
     }
 }

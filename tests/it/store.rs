@@ -8,6 +8,7 @@ use longshore::store::{Store as _, StoreError};
 
 use crate::contract::store::World;
 use crate::support::database;
+use crate::support::keeper::Keeper;
 use crate::support::services::POSTGRES;
 
 /// Runs one test on threads of its own.
@@ -184,6 +185,46 @@ fn a_store_goes_on_after_postgres_has_dropped_its_connections() {
         let claimed = world.store.claim(executor, &tasks[1..]).await.unwrap();
         assert_eq!(claimed.len(), 2, "the next call opened a new connection");
         world.end().await;
+    });
+}
+
+#[test]
+fn a_call_waits_while_postgres_restarts() {
+    run(async {
+        let keeper = Keeper::start("postgres.sh", &[]);
+        let store = PostgresStore::connect(&keeper.ready()).await.unwrap();
+        store.migrate().await.unwrap();
+        let data = keeper.dir().join("data");
+        let stopped = std::process::Command::new("sh")
+            .arg(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/tests/services/postgres-restart.sh"
+            ))
+            .arg(&data)
+            .arg("stop")
+            .status()
+            .unwrap();
+        assert!(stopped.success());
+        let restarted = tokio::task::spawn_blocking(move || {
+            std::process::Command::new("sh")
+                .arg(concat!(
+                    env!("CARGO_MANIFEST_DIR"),
+                    "/tests/services/postgres-restart.sh"
+                ))
+                .arg(&data)
+                .arg("start")
+                .status()
+                .unwrap()
+        });
+        // The connection that was there is dead: one call may meet it. The next one opens another, as soon as
+        // the server is back.
+        if let Err(error) = store.queues().await {
+            assert!(error.is_transient(), "{error:?}");
+            assert_eq!(store.queues().await.unwrap().len(), 1);
+        }
+        assert!(restarted.await.unwrap().success());
+        store.close().await;
+        keeper.stop();
     });
 }
 

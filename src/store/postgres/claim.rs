@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 
 use super::{error, settle};
-use crate::domain::{ExecutorId, Task, TaskEvent, TaskId};
+use crate::domain::{ActionName, ExecutorId, Task, TaskEvent, TaskId};
 use crate::store::change::{Step, owner, readable, uuids};
 use crate::store::row::{TaskRow, number, task_columns};
 use crate::store::time::micros;
@@ -69,7 +69,7 @@ pub(super) async fn claim_idle(
     look: &IdleLook,
 ) -> Result<Vec<Task>, StoreError> {
     let step = Step::of(TaskEvent::Claimed);
-    let actions: Vec<&str> = look.actions.iter().map(|action| action.as_str()).collect();
+    let actions: Vec<&str> = look.actions.iter().map(ActionName::as_str).collect();
     let rows = sqlx::query_as(CLAIM_IDLE)
         .bind(owner(executor))
         .bind(look.queue.as_str())

@@ -7,6 +7,10 @@ use crate::store::{SCHEMA_VERSION, StoreError};
 /// The error of a statement.
 ///
 /// Source: PostgreSQL, appendix A (error codes).
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the errors are another crate's; what we do not know is a bug of ours"
+)]
 pub(super) fn of(error: sqlx::Error) -> StoreError {
     let reason = error.to_string();
     match error {
@@ -48,18 +52,18 @@ pub(super) fn of(error: sqlx::Error) -> StoreError {
 
 /// The error of connecting to `address`, which holds no password.
 pub(super) fn of_connecting(error: sqlx::Error, address: &str) -> StoreError {
-    match of(error) {
-        StoreError::Unavailable { reason } => StoreError::Unavailable {
-            reason: format!("`{address}`: {reason}"),
-        },
-        StoreError::Denied { reason } => StoreError::Denied {
-            reason: format!("`{address}`: {reason}"),
-        },
-        other => other,
+    let mut error = of(error);
+    if let StoreError::Unavailable { reason } | StoreError::Denied { reason } = &mut error {
+        *reason = format!("`{address}`: {reason}");
     }
+    error
 }
 
 /// The error of a migration.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the errors are another crate's; what we do not know is a bug of ours"
+)]
 pub(super) fn of_migration(error: MigrateError) -> StoreError {
     match error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => of(error),

@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 
 use super::error;
 use crate::domain::limits::TREE_MAX;
-use crate::domain::{LogChunk, LogPosition, Task, TaskId, TaskState};
+use crate::domain::{ActionName, LogChunk, LogPosition, QueueName, Task, TaskId, TaskState};
 use crate::store::change::{attempt, uuids};
 use crate::store::row::{LogRow, TaskRow, name, number, task_columns, tasks as tasks_of};
 use crate::store::time::Time;
@@ -82,8 +82,8 @@ pub(super) async fn list(
     let label = list.label.as_ref();
     let rows: Vec<TaskRow> = sqlx::query_as(LIST)
         .bind(states)
-        .bind(list.queue.as_ref().map(|queue| queue.as_str()))
-        .bind(list.action.as_ref().map(|action| action.as_str()))
+        .bind(list.queue.as_ref().map(QueueName::as_str))
+        .bind(list.action.as_ref().map(ActionName::as_str))
         .bind(label.map(|(name, _)| name.as_str()))
         .bind(label.map(|(_, value)| value.as_str()))
         .bind(list.parent.map(TaskId::as_uuid))

@@ -57,8 +57,8 @@ pub(super) async fn settle(
     settlements: &[Settlement],
 ) -> Result<Vec<Settled>, StoreError> {
     let changes = changes(settlements)?;
-    let changed = write(connection, owner(executor), &changes).await?;
-    settled(settlements, changed)
+    let rows = write(connection, owner(executor), &changes).await?;
+    settled(settlements, rows)
 }
 
 /// Writes `changes` to the attempts that `executor` runs; tells which fitted.

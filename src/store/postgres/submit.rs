@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::error;
-use crate::domain::{NewTask, TaskFacts, TaskState};
+use crate::domain::{NewTask, OriginToken, TaskFacts, TaskId, TaskState};
 use crate::store::change::uuids;
 use crate::store::row::{FactsRow, facts_columns, labels_text, options_text};
 use crate::store::submission::{Entered, answers};
@@ -96,13 +96,13 @@ async fn enter(
         .bind(asked().map(|one| one.priority).collect::<Vec<_>>())
         .bind(
             asked()
-                .map(|one| one.parent.map(|parent| parent.as_uuid()))
+                .map(|one| one.parent.map(TaskId::as_uuid))
                 .collect::<Vec<_>>(),
         )
         .bind(
             tasks
                 .iter()
-                .map(|task| task.origin.as_ref().map(|origin| origin.as_str()))
+                .map(|task| task.origin.as_ref().map(OriginToken::as_str))
                 .collect::<Vec<_>>(),
         )
         .bind(

@@ -122,8 +122,8 @@ async fn release(
             .iter()
             .map(|row| Change::of_lost(row, executor))
             .collect::<Result<Vec<_>, _>>()?;
-        let changed = settle::write(connection, executor.id, &changes).await?;
-        enter_taken(taken, rows, changed)?;
+        let written = settle::write(connection, executor.id, &changes).await?;
+        enter_taken(taken, rows, written)?;
     }
     Ok(released)
 }

@@ -4,7 +4,7 @@ use sqlx::SqliteConnection;
 
 use super::submit::hex;
 use super::{error, settle};
-use crate::domain::{ExecutorId, Task, TaskEvent, TaskId};
+use crate::domain::{ActionName, ExecutorId, Task, TaskEvent, TaskId};
 use crate::store::change::{Step, owner, readable};
 use crate::store::row::{TaskRow, number, task_columns, text};
 use crate::store::time::Time;
@@ -62,7 +62,7 @@ pub(super) async fn claim_idle(
     now: Time,
 ) -> Result<Vec<Task>, StoreError> {
     let step = Step::of(TaskEvent::Claimed);
-    let actions: Vec<&str> = look.actions.iter().map(|action| action.as_str()).collect();
+    let actions: Vec<&str> = look.actions.iter().map(ActionName::as_str).collect();
     let rows = sqlx::query_as(CLAIM_IDLE)
         .bind(owner(executor))
         .bind(look.queue.as_str())

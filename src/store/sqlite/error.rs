@@ -6,6 +6,10 @@ use sqlx::migrate::MigrateError;
 use crate::store::{SCHEMA_VERSION, StoreError};
 
 /// The error of a statement.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the errors are another crate's; what we do not know is a bug of ours"
+)]
 pub(super) fn of(error: sqlx::Error) -> StoreError {
     let reason = error.to_string();
     match error {
@@ -46,6 +50,10 @@ fn of_database(said: &dyn DatabaseError) -> StoreError {
 }
 
 /// The error of a migration.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the errors are another crate's; what we do not know is a bug of ours"
+)]
 pub(super) fn of_migration(error: MigrateError) -> StoreError {
     match error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => of(error),

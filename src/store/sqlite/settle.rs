@@ -79,9 +79,9 @@ pub(super) async fn settle(
         .begin_with("begin immediate")
         .await
         .map_err(error::of)?;
-    let changed = write(&mut transaction, owner(executor), &changes, now).await?;
+    let rows = write(&mut transaction, owner(executor), &changes, now).await?;
     transaction.commit().await.map_err(error::of)?;
-    settled(settlements, changed)
+    settled(settlements, rows)
 }
 
 /// Writes `changes` to the attempts that `executor` runs; tells which fitted.

@@ -7,7 +7,7 @@ use sqlx::{Connection, SqliteConnection};
 use uuid::Uuid;
 
 use super::error;
-use crate::domain::{NewTask, TaskFacts, TaskState};
+use crate::domain::{NewTask, OriginToken, TaskFacts, TaskState};
 use crate::store::row::{FactsRow, facts_columns, labels_text, options_text, text};
 use crate::store::submission::{Entered, answers};
 use crate::store::time::Time;
@@ -128,7 +128,7 @@ async fn insert(
                 one.queue.as_str(),
                 one.priority,
                 one.parent.map(|parent| hex(parent.as_uuid())),
-                task.origin.as_ref().map(|origin| origin.as_str()),
+                task.origin.as_ref().map(OriginToken::as_str),
                 one.run_at.map(|time| Time::from(time).0),
                 one.deadline.map(|time| Time::from(time).0),
                 labels_text(&one.labels),

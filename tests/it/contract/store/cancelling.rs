@@ -127,7 +127,8 @@ pub(crate) async fn an_attempt_that_ended_before_it_heard_keeps_its_ending(world
 pub(crate) async fn a_tree_that_grows_while_it_is_cancelled_is_cancelled_as_a_whole(world: &World) {
     let (_, root) = world.running(echo()).await;
     let store = world.another().await;
-    let growing = tokio::spawn(async move {
+    let mut growing = tokio::task::JoinSet::new();
+    growing.spawn(async move {
         let mut count = 0;
         loop {
             let batch: Vec<_> = (0..5).map(|_| new(below(root))).collect();
@@ -149,7 +150,7 @@ pub(crate) async fn a_tree_that_grows_while_it_is_cancelled_is_cancelled_as_a_wh
     };
     assert_eq!(
         cancelled.len(),
-        growing.await.unwrap(),
+        growing.join_all().await[0],
         "none was stored behind its back"
     );
 }

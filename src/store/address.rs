@@ -2,8 +2,11 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use super::StoreError;
+use super::postgres::PostgresStore;
+use super::sqlite::SqliteStore;
+use super::{Store, StoreError};
 
 /// The address of a store: `postgres://…` or `sqlite:PATH`; `sqlite::memory:` lives in this process only.
 #[derive(Clone, PartialEq, Eq)]
@@ -18,6 +21,19 @@ impl StoreAddress {
     /// Whether it names a PostgreSQL server.
     pub fn is_postgres(&self) -> bool {
         self.0.starts_with("postgres")
+    }
+
+    /// Opens the store. A file is created if it is missing; the schema is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// As [`PostgresStore::connect`] and [`SqliteStore::open`].
+    pub async fn open(&self) -> Result<Arc<dyn Store>, StoreError> {
+        if self.is_postgres() {
+            Ok(Arc::new(PostgresStore::connect(&self.0).await?))
+        } else {
+            Ok(Arc::new(SqliteStore::open(&self.0).await?))
+        }
     }
 }
 

@@ -6,10 +6,15 @@
 //! **Invariant:** `sqlx` is named only below this folder.
 
 mod address;
+mod change;
 mod error;
 mod group;
 pub mod postgres;
+mod row;
 pub mod sqlite;
+mod submission;
+mod time;
+mod tree;
 
 use std::fmt;
 use std::time::Duration;
@@ -59,7 +64,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Takes those of `tasks` that are `ready`, for `executor`: attempt + 1, state `running`.
     ///
     /// Answers with the tasks taken, in any order; a task that is not among them was not `ready`, or not
-    /// known. Takes nothing when the executor's lease has ended.
+    /// known. Takes nothing when the executor's lease has ended. A task whose row cannot be read is taken and
+    /// failed at once, with the cause: it must not hold up the others of its batch.
     async fn claim(&self, executor: ExecutorId, tasks: &[TaskId]) -> Result<Vec<Task>, StoreError>;
 
     /// Takes up to `look.limit` tasks that were `ready` for `look.older_than` at least: the announcements
@@ -71,7 +77,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Vec<Task>, StoreError>;
 
     /// Stores how attempts of `executor` ended. Answers in order; once it returns, no crash can make an
-    /// attempt that was [`Settled::Stored`] run again.
+    /// attempt that was [`Settled::Stored`] run again. When somebody asked for the task's cancellation, an
+    /// ending that would leave it open (released, retried, paused) makes it `cancelled` instead.
     async fn settle(
         &self,
         executor: ExecutorId,
@@ -87,10 +94,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// and slots are replaced when it enters again.
     async fn enroll(&self, executor: &ExecutorRecord, lease: Duration) -> Result<(), StoreError>;
 
-    /// Renews the lease of `executor`; tells which of its running tasks somebody wants cancelled.
+    /// Renews the lease of `executor`; tells which of its running tasks somebody wants cancelled. An executor
+    /// that is late, because the store was away from everybody, still holds what nobody has taken over.
     async fn renew(&self, executor: ExecutorId, lease: Duration) -> Result<Renewal, StoreError>;
 
-    /// Ends an executor for good: what it still owns is released as in [`Store::take_over`].
+    /// Ends an executor for good: what it still owns is released as in [`Store::take_over`], and it is not
+    /// listed any more.
     async fn retire(&self, executor: ExecutorId) -> Result<TakenOver, StoreError>;
 
     /// Releases the tasks of executors whose lease ended, at most `limit` tasks. An action with delivery
@@ -136,7 +145,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// an unknown task is dropped.
     async fn append_logs(&self, chunks: &[LogChunk]) -> Result<(), StoreError>;
 
-    /// Log chunks of a task after a position, in order (attempt, offset), at most `limit`.
+    /// Log chunks of a task that begin at a position or after it, in order (attempt, offset), at most `limit`.
+    /// A position is the end of what was read before: after a chunk it is its offset plus its length.
     async fn logs(
         &self,
         task: TaskId,
@@ -237,7 +247,7 @@ pub enum Renewal {
         /// Its running tasks that somebody wants cancelled, with the reason.
         cancels: Vec<(TaskId, String)>,
     },
-    /// The lease had ended and its tasks may belong to others: cancel all, enter as a new incarnation.
+    /// Its tasks were taken over after its lease had ended: cancel all, enter as a new incarnation.
     Fenced,
 }
 

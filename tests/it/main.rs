@@ -9,5 +9,6 @@
 mod broker;
 mod contract;
 mod roles;
+mod store;
 mod support;
 mod tidy;

@@ -1,1 +1,336 @@
-//! Tasks in SQLite.
+//! The store in one SQLite file: for one host, and for no service at all.
+//!
+//! One connection writes, so writers never meet a lock of their own process; a few others read beside it
+//! (write-ahead log). Each commit is on disk before it is answered. Batches travel as one JSON text
+//! (`json_each`), because each statement is a message to the connection's thread.
+//!
+//! The store's clock is the host's: whoever uses the file is on that host.
+
+mod cancel;
+mod claim;
+mod error;
+mod executors;
+mod housekeeping;
+mod read;
+mod settle;
+mod submit;
+mod take_over;
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::migrate::Migrator;
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Sqlite, SqlitePool};
+
+use super::time::Time;
+use super::{
+    Cancelled, Due, IdleLook, List, Renewal, SCHEMA_VERSION, Settled, Store, StoreError,
+    StoreIdentity, Submitted, TakenOver,
+};
+use crate::clock::{Clock, SystemClock};
+use crate::domain::limits::BATCH_MAX;
+use crate::domain::{
+    ActionName, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask, QueueName, QueueRecord,
+    Settlement, Task, TaskId,
+};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// Connections that read beside the writer.
+const READERS_MAX: u32 = 4;
+
+/// How long a call waits for its turn, and a connection for another process's transaction.
+const ACQUIRE_MAX: Duration = Duration::from_secs(10);
+
+/// How long a call may take in all.
+const CALL_MAX: Duration = Duration::from_secs(30);
+
+/// The store in one SQLite file, or in the memory of this process.
+pub struct SqliteStore {
+    url: String,
+    writer: SqlitePool,
+    readers: SqlitePool,
+    clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SqliteStore {
+    /// Opens the file that `url` names (`sqlite:PATH`) and creates it if it is missing. `sqlite::memory:` is
+    /// a store that lives as long as this value, known to nobody else. The schema is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Address`]: the text is no address, or the file is no SQLite file.
+    /// [`StoreError::Denied`]: the file cannot be opened or created.
+    pub async fn open(url: &str) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::from_str(url)
+            .map_err(|cause| StoreError::Address {
+                reason: cause.to_string(),
+            })?
+            .create_if_missing(true)
+            .busy_timeout(ACQUIRE_MAX)
+            .synchronous(SqliteSynchronous::Full)
+            .disable_statement_logging();
+        let is_in_memory = url.contains(":memory:") || url.contains("mode=memory");
+        let (writer, readers) = if is_in_memory {
+            // Memory is the connection's: there is one, and it is never given up.
+            let only = pool(options, 1).await?;
+            (only.clone(), only)
+        } else {
+            let options = options.journal_mode(SqliteJournalMode::Wal);
+            let writer = pool(options.clone(), 1).await?;
+            (
+                writer,
+                pool(options.pragma("query_only", "on"), READERS_MAX).await?,
+            )
+        };
+        Ok(Self {
+            url: url.to_owned(),
+            writer,
+            readers,
+            clock: SystemClock::shared(),
+        })
+    }
+
+    fn now(&self) -> Time {
+        Time::from(self.clock.now())
+    }
+}
+
+async fn pool(
+    options: SqliteConnectOptions,
+    connections_max: u32,
+) -> Result<SqlitePool, StoreError> {
+    SqlitePoolOptions::new()
+        .max_connections(connections_max)
+        .min_connections(1)
+        .acquire_timeout(ACQUIRE_MAX)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .connect_with(options)
+        .await
+        .map_err(error::of)
+}
+
+async fn connection(pool: &SqlitePool) -> Result<PoolConnection<Sqlite>, StoreError> {
+    pool.acquire().await.map_err(error::of)
+}
+
+/// Carries out one call: `call!(self.writer, claim::claim(executor, tasks, self.now()))`.
+macro_rules! call {
+    ($pool:expr, $module:ident::$function:ident($($argument:expr),*)) => {{
+        let mut connection = connection(&$pool).await?;
+        let call = $module::$function(&mut connection, $($argument),*);
+        tokio::time::timeout(CALL_MAX, call).await.unwrap_or_else(|_| {
+            Err(StoreError::Unavailable {
+                reason: format!("no answer within {CALL_MAX:?}"),
+            })
+        })
+    }};
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn migrate(&self) -> Result<(), StoreError> {
+        if let Some(found) = self.schema_version().await?
+            && found > SCHEMA_VERSION
+        {
+            return Err(StoreError::Schema {
+                found: Some(found),
+                expected: SCHEMA_VERSION,
+            });
+        }
+        let mut tries = 0;
+        loop {
+            let migrated = MIGRATIONS
+                .run(&self.writer)
+                .await
+                .map_err(error::of_migration);
+            let version = self.schema_version().await?;
+            match migrated {
+                // There is no lock around a migration in SQLite: another process may have been faster.
+                Err(_) if version == Some(SCHEMA_VERSION) => return Ok(()),
+                Err(error) if tries == MIGRATE_TRIES_MAX => return Err(error),
+                Err(_) => tries += 1,
+                Ok(()) => return Ok(()),
+            }
+        }
+    }
+
+    async fn schema_version(&self) -> Result<Option<i64>, StoreError> {
+        call!(self.readers, read::schema_version())
+    }
+
+    async fn identity(&self) -> Result<StoreIdentity, StoreError> {
+        call!(self.readers, read::identity(self.clock.now()))
+    }
+
+    async fn submit(&self, tasks: &[NewTask]) -> Result<Vec<Submitted>, StoreError> {
+        if tasks.is_empty() {
+            return Ok(Vec::new());
+        }
+        call!(self.writer, submit::submit(tasks, self.now()))
+    }
+
+    async fn claim(&self, executor: ExecutorId, tasks: &[TaskId]) -> Result<Vec<Task>, StoreError> {
+        if tasks.is_empty() {
+            return Ok(Vec::new());
+        }
+        call!(self.writer, claim::claim(executor, tasks, self.now()))
+    }
+
+    async fn claim_idle(
+        &self,
+        executor: ExecutorId,
+        look: &IdleLook,
+    ) -> Result<Vec<Task>, StoreError> {
+        call!(self.writer, claim::claim_idle(executor, look, self.now()))
+    }
+
+    async fn settle(
+        &self,
+        executor: ExecutorId,
+        settlements: &[Settlement],
+    ) -> Result<Vec<Settled>, StoreError> {
+        if settlements.is_empty() {
+            return Ok(Vec::new());
+        }
+        call!(
+            self.writer,
+            settle::settle(executor, settlements, self.now())
+        )
+    }
+
+    async fn cancel(&self, task: TaskId, reason: &str) -> Result<Cancelled, StoreError> {
+        call!(self.writer, cancel::cancel(task, reason, self.now()))
+    }
+
+    async fn enroll(&self, executor: &ExecutorRecord, lease: Duration) -> Result<(), StoreError> {
+        call!(
+            self.writer,
+            executors::enroll(executor, self.now().after(lease))
+        )
+    }
+
+    async fn renew(&self, executor: ExecutorId, lease: Duration) -> Result<Renewal, StoreError> {
+        call!(
+            self.writer,
+            executors::renew(executor, self.now().after(lease))
+        )
+    }
+
+    async fn retire(&self, executor: ExecutorId) -> Result<TakenOver, StoreError> {
+        let mut all = TakenOver::default();
+        loop {
+            let (taken, is_done) = call!(
+                self.writer,
+                take_over::retire(executor, BATCH_MAX, self.now())
+            )?;
+            all.released.extend(taken.released);
+            all.ended.extend(taken.ended);
+            all.cancelled.extend(taken.cancelled);
+            if is_done {
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn take_over(&self, limit: usize) -> Result<TakenOver, StoreError> {
+        call!(self.writer, take_over::take_over(limit, self.now()))
+    }
+
+    async fn due(&self, limit: usize) -> Result<Due, StoreError> {
+        call!(self.writer, housekeeping::due(limit, self.now()))
+    }
+
+    async fn prune(&self, keep: Duration, limit: usize) -> Result<u64, StoreError> {
+        call!(
+            self.writer,
+            housekeeping::prune(self.now().before(keep), limit)
+        )
+    }
+
+    async fn executors(&self) -> Result<Vec<ExecutorRecord>, StoreError> {
+        call!(self.readers, executors::executors(self.now()))
+    }
+
+    async fn known_actions(&self) -> Result<Vec<ActionName>, StoreError> {
+        call!(self.readers, executors::known_actions())
+    }
+
+    async fn create_queue(&self, queue: &QueueName) -> Result<(), StoreError> {
+        call!(self.writer, housekeeping::create_queue(queue))
+    }
+
+    async fn queues(&self) -> Result<Vec<QueueRecord>, StoreError> {
+        call!(self.readers, read::queues())
+    }
+
+    async fn task(&self, task: TaskId) -> Result<Option<Task>, StoreError> {
+        Ok(self.tasks(&[task]).await?.pop())
+    }
+
+    async fn tasks(&self, tasks: &[TaskId]) -> Result<Vec<Task>, StoreError> {
+        call!(self.readers, read::tasks(tasks))
+    }
+
+    async fn ended(&self, tasks: &[TaskId]) -> Result<Vec<TaskId>, StoreError> {
+        call!(self.readers, read::ended(tasks))
+    }
+
+    async fn list(&self, list: &List) -> Result<Vec<Task>, StoreError> {
+        call!(self.readers, read::list(list))
+    }
+
+    async fn tree(&self, task: TaskId) -> Result<Vec<Task>, StoreError> {
+        call!(self.readers, read::tree(task))
+    }
+
+    async fn append_logs(&self, chunks: &[LogChunk]) -> Result<(), StoreError> {
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        call!(self.writer, housekeeping::append_logs(chunks))
+    }
+
+    async fn logs(
+        &self,
+        task: TaskId,
+        after: Option<LogPosition>,
+        limit: usize,
+    ) -> Result<Vec<LogChunk>, StoreError> {
+        call!(self.readers, read::logs(task, after, limit))
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+/// How often a migration that met another process's is tried again.
+const MIGRATE_TRIES_MAX: u32 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_version_is_the_last_migration() {
+        let last = MIGRATIONS.iter().map(|migration| migration.version).max();
+        assert_eq!(last, Some(SCHEMA_VERSION));
+    }
+}

@@ -1,3 +1,4 @@
-//! The cases that every backend of a port passes.
+//! What every backend of a port must do: the cases, as functions over the port.
 
 pub(crate) mod broker;
+pub(crate) mod store;

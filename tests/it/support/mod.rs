@@ -1,5 +1,7 @@
 //! What tests are built from.
 
+pub(crate) mod database;
 pub(crate) mod eventually;
 pub(crate) mod keeper;
 pub(crate) mod rabbitmq;
+pub(crate) mod services;

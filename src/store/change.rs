@@ -1,0 +1,315 @@
+//! What is written when attempts end, for both stores: the states come from the domain's table, never from
+//! SQL.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::row::{TaskRow, failure_text};
+use super::time::{Time, micros};
+use super::{Settled, StoreError, TakenOver};
+use crate::domain::{
+    Delivery, Ending, ExecutorId, Failure, IllegalTransition, OnFailure, Settlement, Task,
+    TaskEvent, TaskFacts, TaskId, TaskState,
+};
+
+/// The word for the state that every attempt ends in.
+pub(super) const RUNNING: &str = TaskState::Running.as_str();
+
+/// The states in which `event` can happen, and the one that follows: all that a statement is told of the
+/// state machine.
+#[derive(Debug)]
+pub(super) struct Step {
+    /// The words for the states before.
+    pub(super) from: Vec<&'static str>,
+    /// The word for the state after.
+    pub(super) to: &'static str,
+}
+
+impl Step {
+    /// The step that `event` makes, from wherever it can happen.
+    pub(super) fn of(event: TaskEvent) -> Self {
+        let steps: Vec<_> = TaskState::ALL
+            .into_iter()
+            .filter_map(|state| state.transition(event).ok())
+            .collect();
+        let to = steps.first().map(|step| step.to());
+        assert!(
+            steps.iter().all(|step| Some(step.to()) == to),
+            "`{event}` leads to one state"
+        );
+        Self {
+            from: steps.iter().map(|step| step.from().as_str()).collect(),
+            to: to.map_or("", TaskState::as_str),
+        }
+    }
+}
+
+/// What is written for one attempt that ended. Fenced by the task, the attempt, its executor, and `running`.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub(super) task: Uuid,
+    pub(super) attempt: i32,
+    /// The state after.
+    pub(super) to: TaskState,
+    /// The state instead, when the task is being cancelled: the wish is durable, and no attempt may follow it.
+    pub(super) to_if_cancelled: Option<TaskState>,
+    pub(super) output: Option<String>,
+    pub(super) error: Option<String>,
+    /// 1 when the task is charged with it.
+    pub(super) failures: i32,
+    /// Until the next attempt. Unit: microseconds.
+    pub(super) pause: Option<i64>,
+}
+
+impl Change {
+    /// What `settlement` makes of its task.
+    pub(super) fn of(settlement: &Settlement) -> Result<Self, StoreError> {
+        let (mut output, mut error, mut failures, mut pause) = (None, None, 0, None);
+        match &settlement.ending {
+            Ending::Succeeded(payload) => output = Some(payload.as_str().to_owned()),
+            Ending::Failed(failure) | Ending::Paused(failure) => {
+                (error, failures) = (Some(failure_text(failure)), 1);
+            }
+            Ending::RetryPlanned {
+                failure,
+                pause: until_next,
+            } => {
+                (error, failures) = (Some(failure_text(failure)), 1);
+                pause = Some(micros(*until_next));
+            }
+            Ending::Cancelled(failure) => error = Some(failure_text(failure)),
+            Ending::Released => {}
+        }
+        let to = after_running(settlement.ending.event())?;
+        Ok(Self {
+            task: settlement.task.as_uuid(),
+            attempt: attempt(settlement.attempt.0),
+            to,
+            to_if_cancelled: if to.is_final() {
+                None
+            } else {
+                Some(after_running(TaskEvent::Cancelled)?)
+            },
+            output,
+            error,
+            failures,
+            pause,
+        })
+    }
+
+    /// What becomes of a task whose executor is gone. It is not the task's failure, so nothing is counted.
+    pub(super) fn of_lost(row: &TaskRow, executor: &LostExecutor) -> Result<Self, StoreError> {
+        let ending = match row.options() {
+            _ if row.is_being_cancelled() => Ending::Released,
+            Ok(options) => match (options.delivery, options.on_failure) {
+                (Delivery::Rerun, _) => Ending::Released,
+                (Delivery::Once, OnFailure::Fail) => Ending::Failed(executor.failure()),
+                (Delivery::Once, OnFailure::Pause) => Ending::Paused(executor.failure()),
+            },
+            // Whether it may run again cannot be read, so it does not.
+            Err(error) => Ending::Failed(Failure::fatal(error)),
+        };
+        let settlement = Settlement {
+            task: TaskId::from_uuid(row.id),
+            attempt: crate::domain::Attempt(u32::try_from(row.attempt).unwrap_or(0)),
+            ending,
+        };
+        Ok(Self {
+            failures: 0,
+            ..Self::of(&settlement)?
+        })
+    }
+}
+
+/// An executor that is gone.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct LostExecutor {
+    pub(super) id: Uuid,
+    pub(super) name: String,
+    /// Whether this call is the first to find it gone.
+    pub(super) is_new: bool,
+}
+
+impl LostExecutor {
+    fn failure(&self) -> Failure {
+        Failure::fatal(format_args!(
+            "the executor `{}` ({}) was lost while it ran the task, whose delivery is `once`",
+            self.name, self.id
+        ))
+    }
+}
+
+/// One row that a [`Change`] was written to.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct ChangedRow {
+    pub(super) id: Uuid,
+    pub(super) attempt: i32,
+    pub(super) state: String,
+    pub(super) at: Time,
+}
+
+/// The changes of a batch. An attempt that is settled twice in it is settled the first way.
+pub(super) fn changes(settlements: &[Settlement]) -> Result<Vec<Change>, StoreError> {
+    let mut seen = HashSet::with_capacity(settlements.len());
+    settlements
+        .iter()
+        .filter(|one| seen.insert((one.task, one.attempt)))
+        .map(Change::of)
+        .collect()
+}
+
+/// The answers of a batch, in its order.
+pub(super) fn settled(
+    settlements: &[Settlement],
+    changed: Vec<ChangedRow>,
+) -> Result<Vec<Settled>, StoreError> {
+    let mut stored = HashMap::with_capacity(changed.len());
+    for row in changed {
+        let (state, at) = read_changed(&row)?;
+        stored.insert((row.id, row.attempt), Settled::Stored { state, at });
+    }
+    Ok(settlements
+        .iter()
+        .map(|one| {
+            // Removed, not looked up: the second of two is stale.
+            stored
+                .remove(&(one.task.as_uuid(), attempt(one.attempt.0)))
+                .unwrap_or(Settled::Stale)
+        })
+        .collect())
+}
+
+/// Enters what became of the tasks of a lost executor into `taken`.
+pub(super) fn enter_taken(
+    taken: &mut TakenOver,
+    rows: Vec<TaskRow>,
+    changed: Vec<ChangedRow>,
+) -> Result<(), StoreError> {
+    let mut states = HashMap::with_capacity(changed.len());
+    for row in changed {
+        states.insert(row.id, read_changed(&row)?.0);
+    }
+    for row in rows {
+        let Some(state) = states.get(&row.id).copied() else {
+            continue;
+        };
+        let facts = match row.into_facts() {
+            Ok(facts) => TaskFacts { state, ..facts },
+            Err(error) => {
+                tracing::error!(%error, "left out a task");
+                continue;
+            }
+        };
+        match state {
+            TaskState::Ready => taken.released.push(facts),
+            TaskState::Cancelled => taken.cancelled.push(facts),
+            TaskState::Scheduled
+            | TaskState::Blocked
+            | TaskState::Running
+            | TaskState::Suspended
+            | TaskState::Paused
+            | TaskState::Succeeded
+            | TaskState::Failed => taken.ended.push(facts),
+        }
+    }
+    Ok(())
+}
+
+/// Splits what was claimed into tasks and, for rows that cannot be read, changes that end them: left running
+/// they would be lost until their executor is, and left ready they would stop every claim that meets them.
+pub(super) fn readable(rows: Vec<TaskRow>) -> Result<(Vec<Task>, Vec<Change>), StoreError> {
+    let (mut tasks, mut broken) = (Vec::with_capacity(rows.len()), Vec::new());
+    for row in rows {
+        let (task, attempt) = (TaskId::from_uuid(row.id), row.attempt);
+        match row.into_task() {
+            Ok(task) => tasks.push(task),
+            Err(error) => {
+                tracing::error!(%error, "failed a task whose row cannot be read");
+                broken.push(Change::of(&Settlement {
+                    task,
+                    attempt: crate::domain::Attempt(u32::try_from(attempt).unwrap_or(0)),
+                    ending: Ending::Failed(Failure::fatal(error)),
+                })?);
+            }
+        }
+    }
+    Ok((tasks, broken))
+}
+
+/// The state after a step from `running`.
+fn after_running(event: TaskEvent) -> Result<TaskState, StoreError> {
+    let step = TaskState::Running.transition(event);
+    step.map(crate::domain::Transition::to)
+        .map_err(|error: IllegalTransition| StoreError::Statement {
+            reason: error.to_string(),
+        })
+}
+
+fn read_changed(row: &ChangedRow) -> Result<(TaskState, Timestamp), StoreError> {
+    let corrupt = |error: &dyn std::fmt::Display| StoreError::Corrupt {
+        row: format!("`{}` of `task`", row.id),
+        reason: error.to_string(),
+    };
+    let state = row.state.parse().map_err(|error| corrupt(&error))?;
+    let at = row.at.timestamp().map_err(|error| corrupt(&error))?;
+    Ok((state, at))
+}
+
+/// An attempt's number as rows hold it. Beyond its largest it is nobody's token.
+pub(super) fn attempt(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(-1)
+}
+
+/// The ids as rows hold them.
+pub(super) fn uuids(tasks: &[TaskId]) -> Vec<Uuid> {
+    tasks.iter().map(|task| task.as_uuid()).collect()
+}
+
+/// What a task past its deadline fails with.
+pub(super) fn deadline_failure() -> String {
+    failure_text(&Failure::fatal("its deadline passed"))
+}
+
+/// What was wanted, by whom, is not known: only why.
+pub(super) fn cancel_cause(reason: &str) -> String {
+    failure_text(&Failure::fatal(reason))
+}
+
+/// The executor as rows hold it.
+pub(super) fn owner(executor: ExecutorId) -> Uuid {
+    executor.as_uuid()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_leads_to_one_state_so_that_a_statement_can_be_told() {
+        for event in TaskEvent::ALL {
+            let step = Step::of(event);
+            assert!(!step.from.is_empty());
+            assert!(step.to.parse::<TaskState>().is_ok());
+        }
+    }
+}
+
+/// The words of the states that end a wait.
+pub(super) fn ends_of_a_wait() -> Vec<&'static str> {
+    let ends = TaskState::ALL
+        .into_iter()
+        .filter(|state| state.ends_a_wait());
+    ends.map(TaskState::as_str).collect()
+}
+
+/// Those of `tasks` that are not among `open`.
+pub(super) fn without(tasks: &[TaskId], open: &[Uuid]) -> Vec<TaskId> {
+    let open: HashSet<Uuid> = open.iter().copied().collect();
+    let ended = tasks
+        .iter()
+        .copied()
+        .filter(|task| !open.contains(&task.as_uuid()));
+    ended.collect()
+}

@@ -1,0 +1,99 @@
+//! Taking ready tasks.
+
+use sqlx::PgConnection;
+
+use super::{error, settle};
+use crate::domain::{ActionName, ExecutorId, Task, TaskEvent, TaskId};
+use crate::store::change::{Step, owner, readable, uuids};
+use crate::store::row::{TaskRow, number, task_columns};
+use crate::store::time::micros;
+use crate::store::{IdleLook, StoreError};
+
+/// The executor's row is locked against whoever takes over from it, so that no task is claimed by an executor
+/// that is just found lost; renewals go on. A task that somebody else has locked is being claimed, cancelled
+/// or given a child: it is skipped, and found by the idle claim if it is still `ready` then.
+const CLAIM: &str = concat!(
+    "with live as (
+        select id from executor where id = $1 and lease_ends_at > now() and lost_at is null for key share
+    ), held as (
+        select t.id as task from task t
+        where t.id = any($2) and t.state = any($3) and exists (select from live)
+        order by t.id for update skip locked
+    )
+    update task set state = $4, attempt = attempt + 1, executor = $1, started_at = now()
+    from held where id = held.task
+    returning ",
+    task_columns!()
+);
+
+/// Goes through the index `task_ready` in its order and stops when it has enough. What it costs: it passes
+/// the queue's tasks that are not `ready` any more, so an idle look costs time in proportion to the retained
+/// history of the queue, about half a second for a million tasks.
+const CLAIM_IDLE: &str = concat!(
+    "with live as (
+        select id from executor where id = $1 and lease_ends_at > now() and lost_at is null for key share
+    ), held as (
+        select t.id as task from task t
+        where t.queue = $2 and t.state = any($3) and t.action = any($5)
+            and t.ready_at <= now() - $6 * interval '1 microsecond' and exists (select from live)
+        order by t.priority desc, t.ready_at, t.id limit $7 for update skip locked
+    )
+    update task set state = $4, attempt = attempt + 1, executor = $1, started_at = now()
+    from held where id = held.task
+    returning ",
+    task_columns!()
+);
+
+/// As [`crate::store::Store::claim`].
+pub(super) async fn claim(
+    connection: &mut PgConnection,
+    executor: ExecutorId,
+    tasks: &[TaskId],
+) -> Result<Vec<Task>, StoreError> {
+    let step = Step::of(TaskEvent::Claimed);
+    let rows = sqlx::query_as(CLAIM)
+        .bind(owner(executor))
+        .bind(uuids(tasks))
+        .bind(step.from)
+        .bind(step.to)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(error::of)?;
+    read(connection, executor, rows).await
+}
+
+/// As [`crate::store::Store::claim_idle`].
+pub(super) async fn claim_idle(
+    connection: &mut PgConnection,
+    executor: ExecutorId,
+    look: &IdleLook,
+) -> Result<Vec<Task>, StoreError> {
+    let step = Step::of(TaskEvent::Claimed);
+    let actions: Vec<&str> = look.actions.iter().map(ActionName::as_str).collect();
+    let rows = sqlx::query_as(CLAIM_IDLE)
+        .bind(owner(executor))
+        .bind(look.queue.as_str())
+        .bind(step.from)
+        .bind(step.to)
+        .bind(actions)
+        .bind(micros(look.older_than))
+        .bind(number(look.limit))
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(error::of)?;
+    let mut tasks = read(connection, executor, rows).await?;
+    tasks.sort_by_key(|task| (std::cmp::Reverse(task.priority), task.ready_at, task.id));
+    Ok(tasks)
+}
+
+async fn read(
+    connection: &mut PgConnection,
+    executor: ExecutorId,
+    rows: Vec<TaskRow>,
+) -> Result<Vec<Task>, StoreError> {
+    let (tasks, broken) = readable(rows)?;
+    if !broken.is_empty() {
+        settle::write(connection, owner(executor), &broken).await?;
+    }
+    Ok(tasks)
+}

@@ -1,0 +1,177 @@
+//! Connections, held open between calls. A call survives a restart of the server: the next one finds out which
+//! connections are dead and opens others.
+
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::pool::{PoolConnection, PoolConnectionMetadata};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection, PgPool, Postgres};
+use tokio::time::Instant;
+use tokio::time::error::Elapsed;
+
+use super::error;
+use crate::store::StoreError;
+
+/// How long a call waits for a connection; so long the server may be away without an error.
+const ACQUIRE_MAX: Duration = Duration::from_secs(10);
+
+/// How long the server may take for one statement.
+const STATEMENT_MAX: &str = "20s";
+
+/// How long a call may take in all: longer than one statement, and no longer than a cut cable may hold a
+/// caller.
+const CALL_MAX: Duration = Duration::from_secs(30);
+
+/// How long a connection may rest and be used again unseen. A look costs a round trip; a busy connection that
+/// is dead costs one failed call.
+const REST_MAX: Duration = Duration::from_secs(1);
+
+/// A few connections to one server.
+#[derive(Debug)]
+pub(super) struct Connections {
+    pool: PgPool,
+    address: String,
+    breakage: Arc<Breakage>,
+}
+
+/// When a connection was last found broken. All that are older may be broken as well: they are looked at
+/// before they are used again.
+#[derive(Debug, Default)]
+struct Breakage(Mutex<Option<Instant>>);
+
+impl Breakage {
+    fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn is_suspect(&self, connection: &PoolConnectionMetadata) -> bool {
+        let broken_at = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        connection.idle_for > REST_MAX
+            || broken_at.is_some_and(|broken_at| connection.age > broken_at.elapsed())
+    }
+}
+
+impl Connections {
+    /// At most `connections_max` connections, opened when they are needed.
+    pub(super) fn new(options: PgConnectOptions, connections_max: u32, address: &str) -> Self {
+        let breakage = Arc::new(Breakage::default());
+        let known = Arc::clone(&breakage);
+        let pool = PgPoolOptions::new()
+            .max_connections(connections_max)
+            .acquire_timeout(ACQUIRE_MAX)
+            .test_before_acquire(false)
+            .before_acquire(move |connection, metadata| {
+                let is_suspect = known.is_suspect(&metadata);
+                Box::pin(async move {
+                    if is_suspect {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .connect_lazy_with(options);
+        Self {
+            pool,
+            address: address.to_owned(),
+            breakage,
+        }
+    }
+
+    /// A connection, for one call.
+    pub(super) async fn connection(&self) -> Result<PoolConnection<Postgres>, StoreError> {
+        self.pool
+            .acquire()
+            .await
+            .map_err(|cause| error::of_connecting(cause, &self.address))
+    }
+
+    /// Runs what is missing of `migrations`. On a connection of its own that is closed afterwards, because an
+    /// error leaves the migration's lock on it.
+    pub(super) async fn migrate(&self, migrations: &Migrator) -> Result<(), StoreError> {
+        if self.pool.is_closed() {
+            return Err(error::of(sqlx::Error::PoolClosed));
+        }
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(ACQUIRE_MAX)
+            .connect_lazy_with(self.pool.connect_options().as_ref().clone());
+        let migrated = migrations.run(&pool).await;
+        pool.close().await;
+        migrated.map_err(error::of_migration)
+    }
+
+    /// The answer of a call; a connection that may be broken, or may still be busy with it, is not used again.
+    pub(super) fn judged<T>(
+        &self,
+        mut connection: PoolConnection<Postgres>,
+        answer: Result<Result<T, StoreError>, Elapsed>,
+    ) -> Result<T, StoreError> {
+        let answer = answer.unwrap_or_else(|Elapsed { .. }| {
+            Err(StoreError::Unavailable {
+                reason: format!("`{}` did not answer within {CALL_MAX:?}", self.address),
+            })
+        });
+        if matches!(answer, Err(StoreError::Unavailable { .. })) {
+            connection.close_on_drop();
+            self.breakage.note();
+        }
+        answer
+    }
+
+    /// Limits a call.
+    pub(super) fn limited<F: Future>(call: F) -> tokio::time::Timeout<F> {
+        tokio::time::timeout(CALL_MAX, call)
+    }
+
+    /// Closes all connections, for good.
+    pub(super) async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Carries out one call on a connection of its own: `call!(self.writers, claim::claim(executor, tasks))`.
+macro_rules! call {
+    ($connections:expr, $module:ident::$function:ident($($argument:expr),*)) => {{
+        let mut connection = $connections.connection().await?;
+        let answer =
+            Connections::limited($module::$function(&mut connection, $($argument),*)).await;
+        $connections.judged(connection, answer)
+    }};
+}
+
+pub(super) use call;
+
+/// How to connect to `url`.
+///
+/// A batch statement that was prepared while the tables were empty would keep a plan that scans them, so each
+/// execution is planned anew (measured: 2-4 times faster under load).
+pub(super) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
+    let options = PgConnectOptions::from_str(url).map_err(|cause| StoreError::Address {
+        reason: cause.to_string(),
+    })?;
+    Ok(options
+        .application_name("longshore")
+        .disable_statement_logging()
+        .options([
+            ("plan_cache_mode", "force_custom_plan"),
+            ("statement_timeout", STATEMENT_MAX),
+            // A transaction whose process froze in the middle must not hold its locks for ever.
+            ("idle_in_transaction_session_timeout", STATEMENT_MAX),
+        ]))
+}
+
+/// Connects once, so that a wrong address is told at once and not after retries.
+pub(super) async fn probe(options: &PgConnectOptions, address: &str) -> Result<(), StoreError> {
+    let connecting = tokio::time::timeout(ACQUIRE_MAX, PgConnection::connect_with(options));
+    let connection = connecting
+        .await
+        .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+        .map_err(|cause| error::of_connecting(cause, address))?;
+    connection
+        .close()
+        .await
+        .map_err(|cause| error::of_connecting(cause, address))
+}

@@ -1,0 +1,125 @@
+//! Executors, their leases and what they offer.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::error;
+use crate::domain::{ActionName, ExecutorId, ExecutorRecord, TaskId};
+use crate::store::change::{RUNNING, owner};
+use crate::store::row::{ExecutorRow, cancel_reason, name, slots_text, text};
+use crate::store::time::{Time, micros};
+use crate::store::{Renewal, StoreError};
+
+/// Names are inserted in order: two executors that enter together wait for each other's names.
+const ENROLL: &str = "
+with entered as (
+    insert into executor (id, name, host, pid, version, slots, actions, started_at, lease_ends_at)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, now() + $9 * interval '1 microsecond')
+    on conflict (id) do update set
+        name = excluded.name, host = excluded.host, pid = excluded.pid, version = excluded.version,
+        slots = excluded.slots, actions = excluded.actions, lease_ends_at = excluded.lease_ends_at,
+        lost_at = null, released_at = null
+)
+insert into known_action (name)
+select name from unnest($10::text[]) as offered(name) order by name
+on conflict do nothing";
+
+/// An executor that nobody has found lost yet still owns its tasks, also when it renews late: after an outage
+/// of the store itself everybody is late.
+const RENEW: &str = "
+with renewed as (
+    update executor set lease_ends_at = now() + $2 * interval '1 microsecond'
+    where id = $1 and lost_at is null
+    returning id
+)
+select wished.id, wished.cancel_cause
+from renewed left join (
+    select t.id, t.cancel_cause from cancel_request c join task t on t.id = c.task
+    where t.executor = $1 and t.state = $3 and t.cancel_cause is not null
+) as wished on true
+order by wished.id";
+
+const EXECUTORS: &str = "
+select id, name, host, pid, version, slots, actions, started_at, lease_ends_at,
+    lease_ends_at > now() and lost_at is null as is_live
+from executor where lease_ends_at > now() - interval '1 day'
+order by started_at desc, id desc";
+
+const KNOWN_ACTIONS: &str = "select name from known_action";
+
+/// As [`crate::store::Store::enroll`].
+pub(super) async fn enroll(
+    connection: &mut PgConnection,
+    executor: &ExecutorRecord,
+    lease: Duration,
+) -> Result<(), StoreError> {
+    let actions: Vec<&str> = executor.actions.iter().map(ActionName::as_str).collect();
+    sqlx::query(ENROLL)
+        .bind(owner(executor.id))
+        .bind(executor.name.as_str())
+        .bind(&executor.host)
+        .bind(i64::from(executor.pid))
+        .bind(&executor.version)
+        .bind(slots_text(&executor.slots))
+        .bind(text(&actions))
+        .bind(Time::from(executor.started_at))
+        .bind(micros(lease))
+        .bind(&actions)
+        .execute(connection)
+        .await
+        .map_err(error::of)?;
+    Ok(())
+}
+
+/// As [`crate::store::Store::renew`].
+pub(super) async fn renew(
+    connection: &mut PgConnection,
+    executor: ExecutorId,
+    lease: Duration,
+) -> Result<Renewal, StoreError> {
+    let rows: Vec<(Option<Uuid>, Option<String>)> = sqlx::query_as(RENEW)
+        .bind(owner(executor))
+        .bind(micros(lease))
+        .bind(RUNNING)
+        .fetch_all(connection)
+        .await
+        .map_err(error::of)?;
+    if rows.is_empty() {
+        return Ok(Renewal::Fenced);
+    }
+    let cancels = rows
+        .into_iter()
+        .filter_map(|(task, cause)| task.zip(cause))
+        .map(|(task, cause)| Ok((TaskId::from_uuid(task), cancel_reason(task, &cause)?)))
+        .collect::<Result<_, StoreError>>()?;
+    Ok(Renewal::Held { cancels })
+}
+
+/// As [`crate::store::Store::executors`].
+pub(super) async fn executors(
+    connection: &mut PgConnection,
+) -> Result<Vec<ExecutorRecord>, StoreError> {
+    let rows: Vec<ExecutorRow> = sqlx::query_as(EXECUTORS)
+        .fetch_all(connection)
+        .await
+        .map_err(error::of)?;
+    rows.into_iter().map(ExecutorRow::into_record).collect()
+}
+
+/// As [`crate::store::Store::known_actions`].
+pub(super) async fn known_actions(
+    connection: &mut PgConnection,
+) -> Result<Vec<ActionName>, StoreError> {
+    let names: Vec<String> = sqlx::query_scalar(KNOWN_ACTIONS)
+        .fetch_all(connection)
+        .await
+        .map_err(error::of)?;
+    let mut actions = names
+        .iter()
+        .map(|action| name("known_action", action))
+        .collect::<Result<Vec<_>, _>>()?;
+    actions.sort(); // Here, because how the database sorts text depends on its locale.
+    Ok(actions)
+}

@@ -1,0 +1,203 @@
+//! Reading, for people and for waiters.
+
+use sqlx::PgConnection;
+
+use super::error;
+use crate::domain::limits::TREE_MAX;
+use crate::domain::{ActionName, LogChunk, LogPosition, QueueName, Task, TaskId, TaskState};
+use crate::store::change::{attempt, ends_of_a_wait, uuids, without};
+use crate::store::row::{LogRow, TaskRow, name, number, task_columns, tasks as tasks_of};
+use crate::store::time::Time;
+use crate::store::{List, StoreError, StoreIdentity};
+
+const TASKS: &str = concat!("select ", task_columns!(), " from task where id = any($1)");
+
+/// The open ones: their number is small when most have ended, and no payload is read.
+const OPEN: &str = "select id from task where id = any($1) and state <> all($2)";
+
+/// Goes through the tasks by age, the newest first, until it has found enough: what is rare is found by
+/// looking at all that is newer.
+const LIST: &str = concat!(
+    "select ",
+    task_columns!(),
+    " from task
+    where (cardinality($1::text[]) = 0 or state = any($1))
+        and ($2::text is null or queue = $2)
+        and ($3::text is null or action = $3)
+        and ($4::text is null or labels::json ->> $4 = $5)
+        and ($6::uuid is null or parent = $6)
+        and ($7::uuid is null or id < $7)
+    order by id desc limit $8"
+);
+
+const TREE: &str = concat!(
+    "with recursive tree(member, depth) as (
+        select id, 0 from task where id = $1
+        union all
+        select t.id, tree.depth + 1 from task t join tree on t.parent = tree.member
+    ), capped as (
+        select member, depth from tree limit $2
+    )
+    select ",
+    task_columns!(),
+    " from task join capped on id = member order by depth, created_at, id"
+);
+
+const LOGS: &str = "
+select task, attempt, log_offset, stream, at, text from task_log
+where task = $1 and (attempt, log_offset) >= ($2, $3)
+order by attempt, log_offset limit $4";
+
+/// Scans the tasks: an index on what is open would be written by every settlement.
+const QUEUES: &str = "
+select q.name,
+    count(*) filter (where t.state = $1),
+    count(*) filter (where t.state = $2),
+    count(*) filter (where t.state = $3)
+from queue q left join task t on t.queue = q.name and t.finished_at is null
+group by q.name";
+
+const IDENTITY: &str = "select current_setting('server_version'), now()";
+
+const HAS_SCHEMA: &str = "select to_regclass('_sqlx_migrations') is not null";
+
+const SCHEMA: &str = "select max(version) from _sqlx_migrations where success";
+
+/// As [`crate::store::Store::tasks`].
+pub(super) async fn tasks(
+    connection: &mut PgConnection,
+    tasks: &[TaskId],
+) -> Result<Vec<Task>, StoreError> {
+    let rows: Vec<TaskRow> = sqlx::query_as(TASKS)
+        .bind(uuids(tasks))
+        .fetch_all(connection)
+        .await
+        .map_err(error::of)?;
+    tasks_of(rows)
+}
+
+/// As [`crate::store::Store::ended`].
+pub(super) async fn ended(
+    connection: &mut PgConnection,
+    tasks: &[TaskId],
+) -> Result<Vec<TaskId>, StoreError> {
+    let open: Vec<uuid::Uuid> = sqlx::query_scalar(OPEN)
+        .bind(uuids(tasks))
+        .bind(ends_of_a_wait())
+        .fetch_all(connection)
+        .await
+        .map_err(error::of)?;
+    Ok(without(tasks, &open))
+}
+
+/// As [`crate::store::Store::list`].
+pub(super) async fn list(
+    connection: &mut PgConnection,
+    list: &List,
+) -> Result<Vec<Task>, StoreError> {
+    let states: Vec<&str> = list.states.iter().map(|state| state.as_str()).collect();
+    let label = list.label.as_ref();
+    let rows: Vec<TaskRow> = sqlx::query_as(LIST)
+        .bind(states)
+        .bind(list.queue.as_ref().map(QueueName::as_str))
+        .bind(list.action.as_ref().map(ActionName::as_str))
+        .bind(label.map(|(name, _)| name.as_str()))
+        .bind(label.map(|(_, value)| value.as_str()))
+        .bind(list.parent.map(TaskId::as_uuid))
+        .bind(list.before.map(TaskId::as_uuid))
+        .bind(number(list.limit))
+        .fetch_all(connection)
+        .await
+        .map_err(error::of)?;
+    tasks_of(rows)
+}
+
+/// As [`crate::store::Store::tree`].
+pub(super) async fn tree(
+    connection: &mut PgConnection,
+    task: TaskId,
+) -> Result<Vec<Task>, StoreError> {
+    let rows: Vec<TaskRow> = sqlx::query_as(TREE)
+        .bind(task.as_uuid())
+        .bind(number(TREE_MAX))
+        .fetch_all(connection)
+        .await
+        .map_err(error::of)?;
+    tasks_of(rows)
+}
+
+/// As [`crate::store::Store::logs`].
+pub(super) async fn logs(
+    connection: &mut PgConnection,
+    task: TaskId,
+    after: Option<LogPosition>,
+    limit: usize,
+) -> Result<Vec<LogChunk>, StoreError> {
+    let rows: Vec<LogRow> = sqlx::query_as(LOGS)
+        .bind(task.as_uuid())
+        .bind(after.map_or(0, |position| attempt(position.attempt.0)))
+        .bind(after.map_or(0, |position| number(position.offset)))
+        .bind(number(limit))
+        .fetch_all(connection)
+        .await
+        .map_err(error::of)?;
+    rows.into_iter().map(LogRow::into_chunk).collect()
+}
+
+/// As [`crate::store::Store::queues`].
+pub(super) async fn queues(connection: &mut PgConnection) -> Result<Vec<QueueRecord>, StoreError> {
+    let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(QUEUES)
+        .bind(TaskState::Scheduled.as_str())
+        .bind(TaskState::Ready.as_str())
+        .bind(TaskState::Running.as_str())
+        .fetch_all(connection)
+        .await
+        .map_err(error::of)?;
+    let mut queues = rows
+        .into_iter()
+        .map(|(queue, scheduled, ready, running)| {
+            Ok(QueueRecord {
+                name: name("queue", &queue)?,
+                scheduled: u64::try_from(scheduled).unwrap_or(0),
+                ready: u64::try_from(ready).unwrap_or(0),
+                running: u64::try_from(running).unwrap_or(0),
+            })
+        })
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    // Here, because how the database sorts text depends on its locale.
+    queues.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(queues)
+}
+
+/// As [`crate::store::Store::identity`].
+pub(super) async fn identity(connection: &mut PgConnection) -> Result<StoreIdentity, StoreError> {
+    let (version, now): (String, Time) = sqlx::query_as(IDENTITY)
+        .fetch_one(connection)
+        .await
+        .map_err(error::of)?;
+    // Debian adds the name of its package: `15.18 (Debian 15.18-0+deb12u1)`.
+    let version = version.split_whitespace().next().unwrap_or_default();
+    Ok(StoreIdentity {
+        version: format!("PostgreSQL {version}"),
+        now: now.timestamp().map_err(|cause| StoreError::Statement {
+            reason: cause.to_string(),
+        })?,
+    })
+}
+
+/// As [`crate::store::Store::schema_version`].
+pub(super) async fn schema_version(
+    connection: &mut PgConnection,
+) -> Result<Option<i64>, StoreError> {
+    let has_schema: bool = sqlx::query_scalar(HAS_SCHEMA)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(error::of)?;
+    if !has_schema {
+        return Ok(None);
+    }
+    sqlx::query_scalar(SCHEMA)
+        .fetch_one(connection)
+        .await
+        .map_err(error::of)
+}

@@ -1,0 +1,97 @@
+//! Storing how attempts ended.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::error;
+use crate::domain::{ExecutorId, Settlement, TaskState};
+use crate::store::change::{Change, ChangedRow, RUNNING, changes, owner, settled};
+use crate::store::{Settled, StoreError};
+
+/// One statement for a batch. The lock comes first, in the order of the ids; once it is held the row is the
+/// newest, also if somebody has just asked for its cancellation. Deadline timers that were spent while the
+/// task ran are set again.
+const SETTLE: &str = "
+with wanted as (
+    select * from unnest(
+        $3::uuid[], $4::int4[], $5::text[], $6::text[], $7::text[], $8::text[], $9::int4[], $10::int8[]
+    ) as w(task, token, state_after, state_if_cancelled, new_output, new_error, failed, pause)
+), held as (
+    select w.*, case
+        when t.cancel_cause is not null and w.state_if_cancelled is not null then w.state_if_cancelled
+        else w.state_after
+    end as state_now, t.cancel_cause is not null and w.state_if_cancelled is not null as is_cancelled
+    from wanted w join task t on t.id = w.task
+    where t.attempt = w.token and t.executor = $1 and t.state = $2
+    order by t.id for update of t
+), changed as (
+    update task set
+        state = h.state_now,
+        output = h.new_output,
+        error = case
+            when h.is_cancelled then cancel_cause
+            when h.state_now = $12 then error
+            else h.new_error
+        end,
+        failures = failures + h.failed,
+        run_at = case when h.state_now = $11 then now() + h.pause * interval '1 microsecond' else run_at end,
+        ready_at = case when h.state_now = $12 then now() else ready_at end,
+        finished_at = case when h.state_now = any($13) then now() end
+    from held h where id = h.task
+    returning id, attempt, state, run_at, deadline, finished_at, cancel_requested_at
+), timed as (
+    insert into timer (task, kind, due_at)
+    select id, 'start', run_at from changed where state = $11
+    union all
+    select id, 'deadline', deadline from changed where deadline is not null and finished_at is null
+    on conflict (task, kind) do update set due_at = excluded.due_at
+), answered as (
+    delete from cancel_request using changed c where task = c.id and c.cancel_requested_at is not null
+)
+select id, attempt, state, now() as at from changed";
+
+/// As [`crate::store::Store::settle`].
+pub(super) async fn settle(
+    connection: &mut PgConnection,
+    executor: ExecutorId,
+    settlements: &[Settlement],
+) -> Result<Vec<Settled>, StoreError> {
+    let changes = changes(settlements)?;
+    let rows = write(connection, owner(executor), &changes).await?;
+    settled(settlements, rows)
+}
+
+/// Writes `changes` to the attempts that `executor` runs; tells which fitted.
+pub(super) async fn write(
+    connection: &mut PgConnection,
+    executor: Uuid,
+    changes: &[Change],
+) -> Result<Vec<ChangedRow>, StoreError> {
+    fn column<'a, T>(changes: &'a [Change], of: impl Fn(&'a Change) -> T) -> Vec<T> {
+        changes.iter().map(of).collect()
+    }
+    let finals: Vec<&str> = TaskState::ALL
+        .into_iter()
+        .filter(|state| state.is_final())
+        .map(TaskState::as_str)
+        .collect();
+    sqlx::query_as(SETTLE)
+        .bind(executor)
+        .bind(RUNNING)
+        .bind(column(changes, |change| change.task))
+        .bind(column(changes, |change| change.attempt))
+        .bind(column(changes, |change| change.to.as_str()))
+        .bind(column(changes, |change| {
+            change.to_if_cancelled.map(TaskState::as_str)
+        }))
+        .bind(column(changes, |change| change.output.as_deref()))
+        .bind(column(changes, |change| change.error.as_deref()))
+        .bind(column(changes, |change| change.failures))
+        .bind(column(changes, |change| change.pause))
+        .bind(TaskState::Scheduled.as_str())
+        .bind(TaskState::Ready.as_str())
+        .bind(finals)
+        .fetch_all(connection)
+        .await
+        .map_err(error::of)
+}

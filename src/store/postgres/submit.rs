@@ -1,0 +1,149 @@
+//! Storing new tasks.
+
+use std::collections::{HashMap, HashSet};
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::error;
+use crate::domain::{NewTask, OriginToken, TaskFacts, TaskId, TaskState};
+use crate::store::change::uuids;
+use crate::store::row::{FactsRow, facts_columns, labels_text, options_text};
+use crate::store::submission::{Entered, answers};
+use crate::store::time::Time;
+use crate::store::{StoreError, Submitted};
+
+/// One statement for a batch. Parents are locked against their end, in the order of their ids, until the
+/// children are there: who cancels a tree sees all of it. Rows are inserted in the order of their ids, because
+/// two batches with the same ids wait for each other.
+const SUBMIT: &str = "
+with wanted as (
+    select * from unnest(
+        $1::uuid[], $2::text[], $3::text[], $4::int2[], $5::uuid[], $6::text[],
+        $7::timestamptz[], $8::timestamptz[], $9::text[], $10::text[], $11::text[]
+    ) with ordinality as w(
+        id, action, queue, priority, parent, origin, run_at, deadline, labels, options, input, place
+    )
+), parents as (
+    select id, root, deadline, finished_at is not null or cancel_requested_at is not null as is_ended
+    from task where id = any($12) order by id for share
+), judged as (
+    select w.*, q.name is not null as has_queue, p.id is not null as has_parent,
+        coalesce(p.is_ended, false) as is_ended, p.root as parent_root, p.deadline as parent_deadline
+    from wanted w
+    left join queue q on q.name = w.queue
+    left join parents p on p.id = w.parent
+), inserted as (
+    insert into task (
+        id, action, queue, state, priority, parent, root, origin, created_at, ready_at, run_at, deadline,
+        labels, options, input
+    )
+    select j.id, j.action, j.queue, case when j.run_at > now() then $13 else $14 end, j.priority, j.parent,
+        coalesce(j.parent_root, j.id), j.origin, now(), case when j.run_at > now() then null else now() end,
+        j.run_at, least(j.deadline, j.parent_deadline), j.labels, j.options, j.input
+    from judged j
+    where j.has_queue and (j.parent is null or j.has_parent and not j.is_ended)
+    order by j.id, j.place
+    on conflict (id) do nothing
+    returning id, state, run_at, deadline
+), timed as (
+    insert into timer (task, kind, due_at)
+    select id, 'start', run_at from inserted where state = $13
+    union all
+    select id, 'deadline', deadline from inserted where deadline is not null
+)
+select j.id, j.has_queue, j.has_parent, j.is_ended, i.state
+from judged j left join inserted i on i.id = j.id
+order by j.place";
+
+const KNOWN: &str = concat!("select ", facts_columns!(), " from task where id = any($1)");
+
+/// As [`crate::store::Store::submit`].
+pub(super) async fn submit(
+    connection: &mut PgConnection,
+    tasks: &[NewTask],
+) -> Result<Vec<Submitted>, StoreError> {
+    let entered = enter(connection, tasks).await?;
+    // By a statement of its own: it sees what others have stored since the first one began.
+    let others: HashSet<Uuid> = entered
+        .iter()
+        .filter(|one| one.state.is_none())
+        .map(|one| one.id)
+        .collect();
+    let known = if others.is_empty() {
+        HashMap::new()
+    } else {
+        known(connection, others.into_iter().collect()).await?
+    };
+    answers(tasks, &entered, known)
+}
+
+async fn enter(
+    connection: &mut PgConnection,
+    tasks: &[NewTask],
+) -> Result<Vec<Entered>, StoreError> {
+    let asked = || tasks.iter().map(|task| &task.submission);
+    let parents: Vec<_> = asked().filter_map(|one| one.parent).collect();
+    sqlx::query_as(SUBMIT)
+        .bind(
+            tasks
+                .iter()
+                .map(|task| task.id.as_uuid())
+                .collect::<Vec<_>>(),
+        )
+        .bind(asked().map(|one| one.action.as_str()).collect::<Vec<_>>())
+        .bind(asked().map(|one| one.queue.as_str()).collect::<Vec<_>>())
+        .bind(asked().map(|one| one.priority).collect::<Vec<_>>())
+        .bind(
+            asked()
+                .map(|one| one.parent.map(TaskId::as_uuid))
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            tasks
+                .iter()
+                .map(|task| task.origin.as_ref().map(OriginToken::as_str))
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            asked()
+                .map(|one| one.run_at.map(Time::from))
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            asked()
+                .map(|one| one.deadline.map(Time::from))
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            asked()
+                .map(|one| labels_text(&one.labels))
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            asked()
+                .map(|one| options_text(&one.options))
+                .collect::<Vec<_>>(),
+        )
+        .bind(asked().map(|one| one.input.as_str()).collect::<Vec<_>>())
+        .bind(uuids(&parents))
+        .bind(TaskState::at_submission(false).as_str())
+        .bind(TaskState::at_submission(true).as_str())
+        .fetch_all(connection)
+        .await
+        .map_err(error::of)
+}
+
+async fn known(
+    connection: &mut PgConnection,
+    tasks: Vec<Uuid>,
+) -> Result<HashMap<Uuid, TaskFacts>, StoreError> {
+    let rows: Vec<FactsRow> = sqlx::query_as(KNOWN)
+        .bind(tasks)
+        .fetch_all(connection)
+        .await
+        .map_err(error::of)?;
+    rows.into_iter()
+        .map(|row| Ok((row.id, row.into_facts()?)))
+        .collect()
+}

@@ -1,0 +1,466 @@
+//! Rows as both stores return them, and their way into the domain. A row that nobody could have written
+//! becomes [`StoreError::Corrupt`], which names it.
+
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::StoreError;
+use super::time::Time;
+use crate::domain::{
+    Attempt, ExecutorId, ExecutorRecord, ExecutorState, Failure, Labels, LogChunk, LogPosition,
+    Options, Payload, PayloadLimits, RetryPolicy, Slots, Task, TaskFacts, TaskId, Verdict,
+};
+
+/// The columns of a [`TaskRow`], for `concat!`.
+macro_rules! task_columns {
+    () => {
+        "id, action, queue, state, attempt, failures, executor, priority, parent, root, origin, \
+         created_at, ready_at, run_at, deadline, started_at, finished_at, cancel_requested_at, \
+         labels, options, input, output, error"
+    };
+}
+
+/// The columns of a [`FactsRow`], for `concat!`.
+macro_rules! facts_columns {
+    () => {
+        "id, action, queue, state, attempt, parent, origin"
+    };
+}
+
+pub(super) use {facts_columns, task_columns};
+
+/// A row of `task`.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct TaskRow {
+    pub(super) id: Uuid,
+    action: String,
+    queue: String,
+    state: String,
+    pub(super) attempt: i32,
+    failures: i32,
+    executor: Option<Uuid>,
+    priority: i16,
+    parent: Option<Uuid>,
+    root: Uuid,
+    origin: Option<String>,
+    created_at: Time,
+    ready_at: Option<Time>,
+    run_at: Option<Time>,
+    deadline: Option<Time>,
+    started_at: Option<Time>,
+    finished_at: Option<Time>,
+    cancel_requested_at: Option<Time>,
+    labels: Option<String>,
+    options: Option<String>,
+    input: String,
+    output: Option<String>,
+    error: Option<String>,
+}
+
+/// What of a row of `task` is said in public.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct FactsRow {
+    pub(super) id: Uuid,
+    action: String,
+    queue: String,
+    state: String,
+    attempt: i32,
+    parent: Option<Uuid>,
+    origin: Option<String>,
+}
+
+/// A row of `executor`.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct ExecutorRow {
+    id: Uuid,
+    name: String,
+    host: String,
+    pid: i64,
+    version: String,
+    slots: String,
+    actions: String,
+    started_at: Time,
+    lease_ends_at: Time,
+    is_live: bool,
+}
+
+/// A row of `task_log`.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct LogRow {
+    task: Uuid,
+    attempt: i32,
+    log_offset: i64,
+    stream: String,
+    at: Time,
+    text: String,
+}
+
+/// How [`Options`] are written.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OptionsJson {
+    attempts: u32,
+    delay: Duration,
+    delay_max: Duration,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    timeout: Option<Duration>,
+    on_failure: String,
+    delivery: String,
+}
+
+/// How a [`Failure`] is written.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FailureJson {
+    message: String,
+    retryable: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retry_after: Option<Duration>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    detail: Option<Payload>,
+}
+
+/// Which row is read: its table and key.
+struct Row<'a>(&'static str, &'a dyn Display);
+
+impl Row<'_> {
+    /// What `column` says, or which row is broken.
+    fn read<T, E: Display>(
+        &self,
+        column: &'static str,
+        found: Result<T, E>,
+    ) -> Result<T, StoreError> {
+        found.map_err(|error| StoreError::Corrupt {
+            row: format!("`{}` of `{}`", self.1, self.0),
+            reason: format!("`{column}`: {error}"),
+        })
+    }
+
+    fn word<T: FromStr<Err: Display>>(
+        &self,
+        column: &'static str,
+        text: &str,
+    ) -> Result<T, StoreError> {
+        self.read(column, text.parse())
+    }
+
+    fn json<T: DeserializeOwned>(&self, column: &'static str, text: &str) -> Result<T, StoreError> {
+        self.read(column, serde_json::from_str(text))
+    }
+
+    fn payload(&self, column: &'static str, text: &str) -> Result<Payload, StoreError> {
+        let unlimited = PayloadLimits {
+            bytes_max: usize::MAX,
+        };
+        self.read(column, Payload::parse(text, unlimited))
+    }
+
+    fn count(&self, column: &'static str, number: i32) -> Result<u32, StoreError> {
+        self.read(column, u32::try_from(number))
+    }
+
+    fn time(&self, column: &'static str, time: Time) -> Result<Timestamp, StoreError> {
+        self.read(column, time.timestamp())
+    }
+
+    fn time_if_any(
+        &self,
+        column: &'static str,
+        time: Option<Time>,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        time.map(|time| self.time(column, time)).transpose()
+    }
+}
+
+impl TaskRow {
+    /// The task that the row says.
+    pub(super) fn into_task(self) -> Result<Task, StoreError> {
+        let row = Row("task", &self.id);
+        let output = self.output.as_deref();
+        Ok(Task {
+            id: TaskId::from_uuid(self.id),
+            action: row.word("action", &self.action)?,
+            queue: row.word("queue", &self.queue)?,
+            state: row.word("state", &self.state)?,
+            attempt: Attempt(row.count("attempt", self.attempt)?),
+            failures: row.count("failures", self.failures)?,
+            executor: self.executor.map(ExecutorId::from_uuid),
+            input: row.payload("input", &self.input)?,
+            output: output.map(|text| row.payload("output", text)).transpose()?,
+            error: self
+                .error
+                .as_deref()
+                .map(|text| row.read("error", failure(text)))
+                .transpose()?,
+            parent: self.parent.map(TaskId::from_uuid),
+            root: TaskId::from_uuid(self.root),
+            origin: self
+                .origin
+                .as_deref()
+                .map(|text| row.word("origin", text))
+                .transpose()?,
+            labels: self
+                .labels
+                .as_deref()
+                .map_or(Ok(Labels::new()), |text| row.json("labels", text))?,
+            priority: self.priority,
+            options: self.options()?,
+            created_at: row.time("created_at", self.created_at)?,
+            ready_at: row.time_if_any("ready_at", self.ready_at)?,
+            run_at: row.time_if_any("run_at", self.run_at)?,
+            deadline: row.time_if_any("deadline", self.deadline)?,
+            started_at: row.time_if_any("started_at", self.started_at)?,
+            finished_at: row.time_if_any("finished_at", self.finished_at)?,
+            cancel_requested_at: row
+                .time_if_any("cancel_requested_at", self.cancel_requested_at)?,
+        })
+    }
+
+    /// What of it is said in public.
+    pub(super) fn into_facts(self) -> Result<TaskFacts, StoreError> {
+        FactsRow {
+            id: self.id,
+            action: self.action,
+            queue: self.queue,
+            state: self.state,
+            attempt: self.attempt,
+            parent: self.parent,
+            origin: self.origin,
+        }
+        .into_facts()
+    }
+
+    /// How the task is to be run.
+    pub(super) fn options(&self) -> Result<Options, StoreError> {
+        let row = Row("task", &self.id);
+        let Some(text) = &self.options else {
+            return Ok(Options::default());
+        };
+        let options: OptionsJson = row.json("options", text)?;
+        let retry = RetryPolicy::new(options.attempts, options.delay, options.delay_max);
+        Ok(Options {
+            retry: row.read("options", retry)?,
+            timeout: options.timeout,
+            on_failure: row.word("options", &options.on_failure)?,
+            delivery: row.word("options", &options.delivery)?,
+        })
+    }
+
+    /// Whether somebody wants it cancelled.
+    pub(super) fn is_being_cancelled(&self) -> bool {
+        self.cancel_requested_at.is_some()
+    }
+}
+
+impl FactsRow {
+    /// The facts that the row says.
+    pub(super) fn into_facts(self) -> Result<TaskFacts, StoreError> {
+        let row = Row("task", &self.id);
+        Ok(TaskFacts {
+            id: TaskId::from_uuid(self.id),
+            action: row.word("action", &self.action)?,
+            queue: row.word("queue", &self.queue)?,
+            state: row.word("state", &self.state)?,
+            attempt: Attempt(row.count("attempt", self.attempt)?),
+            parent: self.parent.map(TaskId::from_uuid),
+            origin: self
+                .origin
+                .as_deref()
+                .map(|text| row.word("origin", text))
+                .transpose()?,
+        })
+    }
+}
+
+impl ExecutorRow {
+    /// The executor that the row says.
+    pub(super) fn into_record(self) -> Result<ExecutorRecord, StoreError> {
+        let row = Row("executor", &self.id);
+        let slots: Vec<(String, u16)> = row
+            .json::<std::collections::BTreeMap<String, u16>>("slots", &self.slots)?
+            .into_iter()
+            .collect();
+        let actions: Vec<String> = row.json("actions", &self.actions)?;
+        Ok(ExecutorRecord {
+            id: ExecutorId::from_uuid(self.id),
+            name: row.word("name", &self.name)?,
+            host: self.host,
+            pid: row.read("pid", u32::try_from(self.pid))?,
+            version: self.version,
+            slots: slots
+                .into_iter()
+                .map(|(queue, slots)| Ok((row.word("slots", &queue)?, slots)))
+                .collect::<Result<Slots, StoreError>>()?,
+            actions: actions
+                .iter()
+                .map(|action| row.word("actions", action))
+                .collect::<Result<_, StoreError>>()?,
+            started_at: row.time("started_at", self.started_at)?,
+            lease_ends_at: row.time("lease_ends_at", self.lease_ends_at)?,
+            state: if self.is_live {
+                ExecutorState::Live
+            } else {
+                ExecutorState::Lost
+            },
+        })
+    }
+}
+
+impl LogRow {
+    /// The chunk that the row says.
+    pub(super) fn into_chunk(self) -> Result<LogChunk, StoreError> {
+        let row = Row("task_log", &self.task);
+        Ok(LogChunk {
+            task: TaskId::from_uuid(self.task),
+            position: LogPosition {
+                attempt: Attempt(row.count("attempt", self.attempt)?),
+                offset: row.read("log_offset", u64::try_from(self.log_offset))?,
+            },
+            stream: row.word("stream", &self.stream)?,
+            at: row.time("at", self.at)?,
+            text: self.text,
+        })
+    }
+}
+
+/// A name that is a row of its own: of a queue, of an action.
+pub(super) fn name<T: FromStr<Err: Display>>(
+    table: &'static str,
+    text: &str,
+) -> Result<T, StoreError> {
+    Row(table, &text).word("name", text)
+}
+
+/// Tasks of rows, all of which can be read.
+pub(super) fn tasks(rows: Vec<TaskRow>) -> Result<Vec<Task>, StoreError> {
+    rows.into_iter().map(TaskRow::into_task).collect()
+}
+
+/// The facts of rows that were just changed. A row that cannot be read is told to the operator and left out:
+/// the change is committed, and the others must be announced.
+pub(super) fn facts_of_changed(rows: Vec<FactsRow>) -> Vec<TaskFacts> {
+    rows.into_iter()
+        .filter_map(|row| {
+            row.into_facts()
+                .inspect_err(|error| tracing::error!(%error, "left out a task"))
+                .ok()
+        })
+        .collect()
+}
+
+/// The text for options; `None` for the default ones.
+pub(super) fn options_text(options: &Options) -> Option<String> {
+    (*options != Options::default()).then(|| {
+        text(&OptionsJson {
+            attempts: options.retry.attempts_max(),
+            delay: options.retry.delay(),
+            delay_max: options.retry.delay_max(),
+            timeout: options.timeout,
+            on_failure: options.on_failure.to_string(),
+            delivery: options.delivery.to_string(),
+        })
+    })
+}
+
+/// The text for labels; `None` for none.
+pub(super) fn labels_text(labels: &Labels) -> Option<String> {
+    (!labels.is_empty()).then(|| text(labels))
+}
+
+/// The text for a failure.
+pub(super) fn failure_text(failure: &Failure) -> String {
+    text(&FailureJson {
+        message: failure.message.clone(),
+        retryable: failure.is_retryable(),
+        retry_after: match failure.verdict {
+            Verdict::Retry { after } => after,
+            Verdict::Fatal => None,
+        },
+        detail: failure.detail.clone(),
+    })
+}
+
+/// The failure that a text says.
+pub(super) fn failure(text: &str) -> Result<Failure, serde_json::Error> {
+    let failure: FailureJson = serde_json::from_str(text)?;
+    Ok(Failure {
+        verdict: if failure.retryable {
+            Verdict::Retry {
+                after: failure.retry_after,
+            }
+        } else {
+            Verdict::Fatal
+        },
+        message: failure.message,
+        detail: failure.detail,
+    })
+}
+
+/// The reason of a wish to cancel the task `id`, from the column `cancel_cause`.
+pub(super) fn cancel_reason(id: Uuid, text: &str) -> Result<String, StoreError> {
+    Row("task", &id)
+        .read("cancel_cause", failure(text))
+        .map(|failure| failure.message)
+}
+
+/// The text for the slots of an executor.
+pub(super) fn slots_text(slots: &Slots) -> String {
+    let slots: std::collections::BTreeMap<&str, u16> = slots
+        .iter()
+        .map(|(queue, slots)| (queue.as_str(), *slots))
+        .collect();
+    text(&slots)
+}
+
+/// JSON of what always can be JSON: text keys, no foreign code.
+pub(super) fn text<T: Serialize + ?Sized>(value: &T) -> String {
+    #[expect(
+        clippy::expect_used,
+        reason = "our own rows have text keys and no code that can refuse"
+    )]
+    serde_json::to_string(value).expect("a row is JSON")
+}
+
+/// A number of rows or bytes as both stores count them; beyond their largest it is their largest.
+pub(super) fn number(count: impl TryInto<i64>) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Delivery, OnFailure};
+
+    #[test]
+    fn a_failure_comes_back_as_it_was() {
+        for written in [
+            Failure::fatal("no").with_detail(&[1, 2]),
+            Failure::retry("later").retry_after(Duration::new(1, 5)),
+            Failure::retry("perhaps"),
+        ] {
+            assert_eq!(failure(&failure_text(&written)).unwrap(), written);
+        }
+    }
+
+    #[test]
+    fn what_is_the_default_takes_no_room() {
+        assert_eq!(options_text(&Options::default()), None);
+        assert_eq!(labels_text(&Labels::new()), None);
+        let options = Options {
+            timeout: Some(Duration::from_millis(1500)),
+            on_failure: OnFailure::Pause,
+            delivery: Delivery::Once,
+            ..Options::default()
+        };
+        insta::assert_snapshot!(
+            options_text(&options).unwrap(),
+            @r#"{"attempts":1,"delay":{"secs":1,"nanos":0},"delay_max":{"secs":600,"nanos":0},"timeout":{"secs":1,"nanos":500000000},"on_failure":"pause","delivery":"once"}"#
+        );
+    }
+}

@@ -1,0 +1,204 @@
+//! Storing new tasks.
+
+use std::collections::HashMap;
+
+use serde_json::json;
+use sqlx::{Connection, SqliteConnection};
+use uuid::Uuid;
+
+use super::error;
+use crate::domain::{NewTask, OriginToken, TaskFacts, TaskState};
+use crate::store::row::{FactsRow, facts_columns, labels_text, options_text, text};
+use crate::store::submission::{Entered, answers};
+use crate::store::time::Time;
+use crate::store::{StoreError, Submitted};
+
+/// Inserts what may be stored. Nothing changes between this statement and the next ones: the transaction has
+/// the only write lock.
+const INSERT: &str = "
+insert into task (
+    id, action, queue, state, priority, parent, root, origin, created_at, ready_at, run_at, deadline, labels,
+    options, input
+)
+select w.id, w.action, w.queue, case when w.run_at > ?2 then ?3 else ?4 end, w.priority, w.parent,
+    coalesce(p.root, w.id), w.origin, ?2, case when w.run_at > ?2 then null else ?2 end, w.run_at,
+    coalesce(min(w.deadline, p.deadline), w.deadline, p.deadline), w.labels, w.options, w.input
+from (
+    select key as place, unhex(value ->> 0) as id, value ->> 1 as action, value ->> 2 as queue,
+        value ->> 3 as priority, unhex(value ->> 4) as parent, value ->> 5 as origin, value ->> 6 as run_at,
+        value ->> 7 as deadline, value ->> 8 as labels, value ->> 9 as options, value ->> 10 as input
+    from json_each(?1)
+) as w
+join queue q on q.name = w.queue
+left join task p on p.id = w.parent
+where w.parent is null or (p.id is not null and p.finished_at is null and p.cancel_requested_at is null)
+order by w.place
+on conflict (id) do nothing
+returning id, state, run_at, deadline";
+
+const TIME: &str = "
+insert into timer (task, kind, due_at)
+select id, 'start', run_at from task
+where id in (select unhex(value) from json_each(?1)) and state = ?2
+union all
+select id, 'deadline', deadline from task
+where id in (select unhex(value) from json_each(?1)) and deadline is not null";
+
+/// What is so of those that were not stored.
+const JUDGE: &str = "
+select unhex(w.value ->> 0) as id,
+    exists (select 1 from queue q where q.name = w.value ->> 1) as has_queue,
+    p.id is not null as has_parent,
+    p.finished_at is not null or p.cancel_requested_at is not null as is_ended,
+    null as state
+from json_each(?1) as w left join task p on p.id = unhex(w.value ->> 2)
+order by w.key";
+
+const KNOWN: &str = concat!(
+    "select ",
+    facts_columns!(),
+    " from task where id in (select unhex(value) from json_each(?1))"
+);
+
+#[derive(sqlx::FromRow)]
+struct Inserted {
+    id: Uuid,
+    state: String,
+    run_at: Option<Time>,
+    deadline: Option<Time>,
+}
+
+/// As [`crate::store::Store::submit`].
+pub(super) async fn submit(
+    connection: &mut SqliteConnection,
+    tasks: &[NewTask],
+    now: Time,
+) -> Result<Vec<Submitted>, StoreError> {
+    let mut transaction = connection
+        .begin_with("begin immediate")
+        .await
+        .map_err(error::of)?;
+    let inserted = insert(&mut transaction, tasks, now).await?;
+    let (entered, known) = if inserted.len() == tasks.len() {
+        (Vec::new(), HashMap::new())
+    } else {
+        (
+            judge(&mut transaction, tasks).await?,
+            known(&mut transaction, tasks).await?,
+        )
+    };
+    transaction.commit().await.map_err(error::of)?;
+    let mut stored: HashMap<Uuid, String> = inserted
+        .into_iter()
+        .map(|one| (one.id, one.state))
+        .collect();
+    let mut judged = entered.into_iter();
+    let entered: Vec<Entered> = tasks
+        .iter()
+        .map(|task| {
+            let id = task.id.as_uuid();
+            let judged = judged.next().unwrap_or(Entered {
+                id,
+                has_queue: true,
+                has_parent: true,
+                is_ended: false,
+                state: None,
+            });
+            Entered {
+                state: stored.remove(&id),
+                ..judged
+            }
+        })
+        .collect();
+    answers(tasks, &entered, known)
+}
+
+async fn insert(
+    connection: &mut SqliteConnection,
+    tasks: &[NewTask],
+    now: Time,
+) -> Result<Vec<Inserted>, StoreError> {
+    let batch: Vec<_> = tasks
+        .iter()
+        .map(|task| {
+            let one = &task.submission;
+            json!([
+                hex(task.id.as_uuid()),
+                one.action.as_str(),
+                one.queue.as_str(),
+                one.priority,
+                one.parent.map(|parent| hex(parent.as_uuid())),
+                task.origin.as_ref().map(OriginToken::as_str),
+                one.run_at.map(|time| Time::from(time).0),
+                one.deadline.map(|time| Time::from(time).0),
+                labels_text(&one.labels),
+                options_text(&one.options),
+                one.input.as_str(),
+            ])
+        })
+        .collect();
+    let scheduled = TaskState::at_submission(false).as_str();
+    let inserted: Vec<Inserted> = sqlx::query_as(INSERT)
+        .bind(text(&batch))
+        .bind(now)
+        .bind(scheduled)
+        .bind(TaskState::at_submission(true).as_str())
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(error::of)?;
+    let timed: Vec<String> = inserted
+        .iter()
+        .filter(|one| one.deadline.is_some() || one.run_at.is_some() && one.state == scheduled)
+        .map(|one| hex(one.id))
+        .collect();
+    if !timed.is_empty() {
+        sqlx::query(TIME)
+            .bind(text(&timed))
+            .bind(scheduled)
+            .execute(connection)
+            .await
+            .map_err(error::of)?;
+    }
+    Ok(inserted)
+}
+
+async fn judge(
+    connection: &mut SqliteConnection,
+    tasks: &[NewTask],
+) -> Result<Vec<Entered>, StoreError> {
+    let batch: Vec<_> = tasks
+        .iter()
+        .map(|task| {
+            json!([
+                hex(task.id.as_uuid()),
+                task.submission.queue.as_str(),
+                task.submission.parent.map(|parent| hex(parent.as_uuid())),
+            ])
+        })
+        .collect();
+    sqlx::query_as(JUDGE)
+        .bind(text(&batch))
+        .fetch_all(connection)
+        .await
+        .map_err(error::of)
+}
+
+async fn known(
+    connection: &mut SqliteConnection,
+    tasks: &[NewTask],
+) -> Result<HashMap<Uuid, TaskFacts>, StoreError> {
+    let ids: Vec<String> = tasks.iter().map(|task| hex(task.id.as_uuid())).collect();
+    let rows: Vec<FactsRow> = sqlx::query_as(KNOWN)
+        .bind(text(&ids))
+        .fetch_all(connection)
+        .await
+        .map_err(error::of)?;
+    rows.into_iter()
+        .map(|row| Ok((row.id, row.into_facts()?)))
+        .collect()
+}
+
+/// An id for `unhex`.
+pub(super) fn hex(id: Uuid) -> String {
+    id.simple().to_string()
+}

@@ -1,0 +1,186 @@
+//! Submissions.
+
+use longshore::domain::{
+    Delivery, OnFailure, Options, OriginToken, RetryPolicy, Submission, TaskId, TaskState,
+};
+use longshore::store::{Refusal, Submitted};
+use std::time::Duration;
+use uuid::Uuid;
+
+use super::World;
+use super::world::{below, echo, later, new, queue, succeeded};
+
+pub(crate) async fn a_stored_task_comes_back_as_it_was(world: &World) {
+    let mut submission = Submission {
+        priority: -7,
+        run_at: Some("2001-02-03T04:05:06.789012Z".parse().unwrap()),
+        deadline: Some("2199-12-31T23:59:59.999999Z".parse().unwrap()),
+        options: Options {
+            retry: RetryPolicy::new(3, Duration::new(1, 7), Duration::from_secs(9)).unwrap(),
+            timeout: Some(Duration::new(2, 1)),
+            on_failure: OnFailure::Pause,
+            delivery: Delivery::Once,
+        },
+        ..echo().with_label("team", "é \"a\"")
+    };
+    submission.labels.insert("x".to_owned(), "y".to_owned());
+    let mut task = new(submission.clone());
+    task.origin = Some(OriginToken::new(7));
+    world.submit(std::slice::from_ref(&task)).await;
+
+    let before = world.store.identity().await.unwrap().now;
+    let found = world.task(task.id).await;
+    assert_eq!(
+        (found.id, found.root, found.parent),
+        (task.id, task.id, None)
+    );
+    assert_eq!(found.action, submission.action);
+    assert_eq!(found.queue, submission.queue);
+    assert_eq!(found.input, submission.input);
+    assert_eq!(found.labels, submission.labels);
+    assert_eq!(found.priority, -7);
+    assert_eq!(found.options, submission.options);
+    assert_eq!(found.origin, task.origin);
+    assert_eq!(found.run_at, submission.run_at, "exact to the microsecond");
+    assert_eq!(found.deadline, submission.deadline);
+    assert_eq!(found.state, TaskState::Ready);
+    assert_eq!((found.attempt.0, found.failures), (0, 0));
+    assert!(found.created_at <= before && found.ready_at == Some(found.created_at));
+    assert_eq!((found.executor, found.started_at), (None, None));
+    assert_eq!((found.output, found.error), (None, None));
+}
+
+pub(crate) async fn a_task_submitted_twice_is_stored_once(world: &World) {
+    let task = new(echo());
+    let answers = world
+        .store
+        .submit(&[task.clone(), task.clone()])
+        .await
+        .unwrap();
+    let [Submitted::Stored(stored), Submitted::Known(known)] = answers.as_slice() else {
+        panic!("{answers:?}");
+    };
+    assert_eq!(stored, known);
+    let executor = world.executor().await;
+    world.claim(executor, &[task.id]).await;
+    let again = world
+        .store
+        .submit(std::slice::from_ref(&task))
+        .await
+        .unwrap();
+    let [Submitted::Known(facts)] = again.as_slice() else {
+        panic!("{again:?}");
+    };
+    assert_eq!(
+        (facts.state, facts.attempt.0),
+        (TaskState::Running, 1),
+        "left as it is"
+    );
+}
+
+pub(crate) async fn a_batch_of_submissions_is_answered_in_order(world: &World) {
+    let known = new(echo());
+    world.submit(std::slice::from_ref(&known)).await;
+    let nowhere = new(echo().on_queue(queue("nowhere")));
+    let later_one = new(Submission {
+        run_at: Some(later(3600)),
+        ..echo()
+    });
+    let (last, first) = (new(echo()), new(echo()));
+    // Ids out of order, so that no order of rows can be mistaken for the order of the batch.
+    let batch = [
+        first.clone(),
+        nowhere,
+        known.clone(),
+        later_one.clone(),
+        last.clone(),
+    ];
+    let answers = world.store.submit(&batch).await.unwrap();
+    let words: Vec<String> = answers
+        .iter()
+        .map(|answer| match answer {
+            Submitted::Stored(facts) => format!("{} {}", facts.id, facts.state),
+            Submitted::Known(facts) => format!("{} known", facts.id),
+            Submitted::Refused(refusal) => refusal.to_string(),
+        })
+        .collect();
+    assert_eq!(
+        words,
+        [
+            format!("{} ready", first.id),
+            "there is no queue `nowhere`".to_owned(),
+            format!("{} known", known.id),
+            format!("{} scheduled", later_one.id),
+            format!("{} ready", last.id),
+        ]
+    );
+    assert_eq!(world.store.submit(&[]).await.unwrap(), []);
+}
+
+pub(crate) async fn a_task_of_an_unknown_queue_is_refused(world: &World) {
+    let task = new(echo().on_queue(queue("bulk")));
+    let refused = world
+        .store
+        .submit(std::slice::from_ref(&task))
+        .await
+        .unwrap();
+    assert_eq!(
+        refused,
+        [Submitted::Refused(Refusal::UnknownQueue(queue("bulk")))]
+    );
+    assert_eq!(world.store.task(task.id).await.unwrap(), None);
+    world.store.create_queue(&queue("bulk")).await.unwrap();
+    world.store.create_queue(&queue("bulk")).await.unwrap();
+    world.submit(&[task]).await;
+}
+
+pub(crate) async fn a_task_of_an_unknown_parent_is_refused(world: &World) {
+    let nobody = TaskId::from_uuid(Uuid::now_v7());
+    let answers = world.store.submit(&[new(below(nobody))]).await.unwrap();
+    assert_eq!(
+        answers,
+        [Submitted::Refused(Refusal::UnknownParent(nobody))]
+    );
+}
+
+pub(crate) async fn a_task_of_a_parent_that_ended_is_refused(world: &World) {
+    let (executor, ended) = world.running(echo()).await;
+    let known = new(below(ended));
+    world.submit(std::slice::from_ref(&known)).await;
+    drop(world.settle(executor, ended, 1, succeeded()).await);
+    let (_, ending) = world.running(echo()).await;
+    drop(world.store.cancel(ending, "enough").await.unwrap());
+    for parent in [ended, ending] {
+        let answers = world.store.submit(&[new(below(parent))]).await.unwrap();
+        assert_eq!(answers, [Submitted::Refused(Refusal::ParentEnded(parent))]);
+    }
+    let answers = world.store.submit(&[known]).await.unwrap();
+    assert!(
+        matches!(answers.as_slice(), [Submitted::Known(_)]),
+        "what is stored already stays known: {answers:?}"
+    );
+}
+
+pub(crate) async fn a_sub_task_has_the_root_and_the_earlier_deadline_of_its_parent(world: &World) {
+    let (early, late) = (
+        "2100-01-01T00:00:00Z".parse().unwrap(),
+        "2101-01-01T00:00:00Z".parse().unwrap(),
+    );
+    let with_deadline = |submission, deadline| Submission {
+        deadline,
+        ..submission
+    };
+    let root = world.submit_one(with_deadline(echo(), Some(early))).await;
+    let child = world
+        .submit_one(with_deadline(below(root), Some(late)))
+        .await;
+    let grandchild = world.submit_one(below(child)).await;
+    let found = world.task(grandchild).await;
+    assert_eq!((found.root, found.parent), (root, Some(child)));
+    assert_eq!(found.deadline, Some(early));
+    let other = world.submit_one(with_deadline(echo(), Some(late))).await;
+    let strict = world
+        .submit_one(with_deadline(below(other), Some(early)))
+        .await;
+    assert_eq!(world.task(strict).await.deadline, Some(early));
+}

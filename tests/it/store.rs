@@ -1,0 +1,262 @@
+//! The contract of stores, case by case on each backend, and what only one of them can be asked.
+
+use std::future::Future;
+
+use longshore::store::postgres::PostgresStore;
+use longshore::store::sqlite::SqliteStore;
+use longshore::store::{Store as _, StoreError};
+
+use crate::contract::store::World;
+use crate::support::database;
+use crate::support::keeper::Keeper;
+use crate::support::services::POSTGRES;
+
+/// Runs one test on threads of its own.
+fn run(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(test);
+}
+
+/// One named test for each case and backend: `store::postgres::a_claim_is_lent_to_one_executor`.
+macro_rules! store_contract {
+    ($($module:ident { $($case:ident,)+ })+) => {
+        store_contract!(@backend postgres, postgres; $($($module::$case,)+)+);
+        store_contract!(@backend sqlite, sqlite; $($($module::$case,)+)+);
+    };
+    (@backend $backend:ident, $world:ident; $($module:ident::$case:ident,)+) => {
+        mod $backend {
+            use crate::contract::store::{self as cases, World};
+
+            $(
+                #[test]
+                fn $case() {
+                    super::run(async {
+                        let world = World::$world().await;
+                        cases::$module::$case(&world).await;
+                        world.end().await;
+                    });
+                }
+            )+
+        }
+    };
+}
+
+store_contract! {
+    submitting {
+        a_stored_task_comes_back_as_it_was,
+        a_task_submitted_twice_is_stored_once,
+        a_batch_of_submissions_is_answered_in_order,
+        a_task_of_an_unknown_queue_is_refused,
+        a_task_of_an_unknown_parent_is_refused,
+        a_task_of_a_parent_that_ended_is_refused,
+        a_sub_task_has_the_root_and_the_earlier_deadline_of_its_parent,
+    }
+    attempts {
+        a_claim_is_lent_to_one_executor,
+        a_claim_takes_ready_tasks_only,
+        an_executor_whose_lease_ended_claims_nothing,
+        an_idle_claim_takes_what_it_can_run_the_highest_priority_first,
+        an_idle_claim_leaves_what_is_fresh,
+        concurrent_idle_claims_share_nothing,
+        an_attempt_settles_once,
+        a_stale_token_changes_nothing,
+        a_batch_of_settlements_is_answered_in_order,
+        a_failed_attempt_is_planned_again,
+        a_paused_task_keeps_its_error,
+        a_released_task_is_ready_again,
+        a_row_that_cannot_be_read_is_named,
+        concurrent_batches_do_not_wait_in_a_circle,
+    }
+    cancelling {
+        cancelling_reaches_the_whole_tree,
+        cancelling_an_unknown_or_final_task_says_so,
+        a_heartbeat_hears_of_cancellations,
+        no_attempt_follows_a_wish_to_cancel,
+        an_attempt_that_ended_before_it_heard_keeps_its_ending,
+        a_tree_that_grows_while_it_is_cancelled_is_cancelled_as_a_whole,
+    }
+    executors {
+        the_tasks_of_a_lost_executor_are_taken_over,
+        a_take_over_stops_at_its_limit_and_goes_on_later,
+        concurrent_take_overs_release_each_task_once,
+        a_late_renewal_holds_while_nobody_has_taken_over,
+        a_retired_executor_gives_back_its_tasks,
+        many_tasks_of_a_retired_executor_are_given_back_together,
+        executors_are_listed_the_newest_first,
+        an_executor_that_enters_again_replaces_its_slots,
+        an_executor_keeps_its_tasks_when_it_enters_again,
+    }
+    times {
+        a_task_due_later_waits_for_its_time,
+        nothing_is_due_in_an_empty_store,
+        what_is_due_is_moved_within_the_limit,
+        an_open_task_past_its_deadline_fails,
+        a_scheduled_task_past_its_deadline_does_not_start,
+        a_running_task_past_its_deadline_is_left_to_its_executor,
+        concurrent_looks_move_each_task_once,
+        pruning_deletes_final_tasks_and_their_logs,
+        pruning_takes_the_oldest_first,
+    }
+    reading {
+        only_known_tasks_are_found,
+        a_list_is_filtered,
+        a_list_goes_on_before_its_last_task,
+        a_tree_lists_parents_before_children,
+        queues_count_what_is_open,
+        log_chunks_are_kept_once_and_in_order,
+        log_chunks_of_an_unknown_task_are_dropped,
+        migrating_again_changes_nothing,
+        another_schema_is_reported,
+        a_closed_store_is_unavailable,
+        a_store_says_who_it_is,
+    }
+}
+
+#[test]
+fn two_migrations_at_once_both_succeed_in_postgres() {
+    run(async {
+        let world = World::empty_postgres().await;
+        crate::contract::store::reading::two_migrations_at_once_both_succeed(&world).await;
+        world.end().await;
+    });
+}
+
+#[test]
+fn two_migrations_at_once_both_succeed_in_sqlite() {
+    run(async {
+        let world = World::empty_sqlite().await;
+        crate::contract::store::reading::two_migrations_at_once_both_succeed(&world).await;
+        world.end().await;
+    });
+}
+
+#[test]
+fn postgres_refuses_whom_it_does_not_know() {
+    run(async {
+        let wrong_password = POSTGRES
+            .ready()
+            .replace("longshore:longshore", "longshore:hunter2");
+        for wrong in [wrong_password, database::address_of("nowhere")] {
+            let error = PostgresStore::connect(&wrong).await.unwrap_err();
+            assert!(matches!(error, StoreError::Denied { .. }), "{error:?}");
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+    });
+}
+
+#[test]
+fn a_postgres_that_is_not_there_is_named_without_its_password() {
+    run(async {
+        // Port 1 is reserved (tcpmux) and nobody listens there.
+        let address = "postgres://me:hunter2@127.0.0.1:1/tasks";
+        let error = PostgresStore::connect(address).await.unwrap_err();
+        assert!(error.is_transient(), "{error:?}");
+        let text = error.to_string();
+        assert!(
+            text.contains("postgres://me:***@127.0.0.1:1/tasks"),
+            "{text}"
+        );
+        assert!(!text.contains("hunter2"), "{text}");
+    });
+}
+
+#[test]
+fn a_store_goes_on_after_postgres_has_dropped_its_connections() {
+    run(async {
+        let world = World::postgres().await;
+        let tasks = world.ready(3).await;
+        let executor = world.executor().await;
+        let name = world.address.rsplit('/').next().unwrap();
+        world
+            .sql(&format!(
+                "select pg_terminate_backend(pid) from pg_stat_activity \
+                 where datname = '{name}' and pid <> pg_backend_pid()"
+            ))
+            .await;
+        let first = world.store.claim(executor, &tasks[..1]).await;
+        assert!(
+            first.as_ref().is_ok_and(|claimed| claimed.len() == 1)
+                || first.is_err_and(|error| error.is_transient())
+        );
+        let claimed = world.store.claim(executor, &tasks[1..]).await.unwrap();
+        assert_eq!(claimed.len(), 2, "the next call opened a new connection");
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_call_waits_while_postgres_restarts() {
+    run(async {
+        let keeper = Keeper::start("postgres.sh", &[]);
+        let store = PostgresStore::connect(&keeper.ready()).await.unwrap();
+        store.migrate().await.unwrap();
+        let data = keeper.dir().join("data");
+        let stopped = std::process::Command::new("sh")
+            .arg(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/tests/services/postgres-restart.sh"
+            ))
+            .arg(&data)
+            .arg("stop")
+            .status()
+            .unwrap();
+        assert!(stopped.success());
+        let restarted = tokio::task::spawn_blocking(move || {
+            std::process::Command::new("sh")
+                .arg(concat!(
+                    env!("CARGO_MANIFEST_DIR"),
+                    "/tests/services/postgres-restart.sh"
+                ))
+                .arg(&data)
+                .arg("start")
+                .status()
+                .unwrap()
+        });
+        // The connection that was there is dead: one call may meet it. The next one opens another, as soon as
+        // the server is back.
+        if let Err(error) = store.queues().await {
+            assert!(error.is_transient(), "{error:?}");
+            assert_eq!(store.queues().await.unwrap().len(), 1);
+        }
+        assert!(restarted.await.unwrap().success());
+        store.close().await;
+        keeper.stop();
+    });
+}
+
+#[test]
+fn a_sqlite_store_in_memory_is_its_own() {
+    run(async {
+        let one = SqliteStore::open("sqlite::memory:").await.unwrap();
+        let other = SqliteStore::open("sqlite::memory:").await.unwrap();
+        one.migrate().await.unwrap();
+        assert_eq!(one.queues().await.unwrap().len(), 1);
+        assert_eq!(other.schema_version().await.unwrap(), None);
+    });
+}
+
+#[test]
+fn a_file_that_is_no_sqlite_store_is_refused() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notes.txt");
+        std::fs::write(
+            &path,
+            "not a database, but long enough to look like one".repeat(100),
+        )
+        .unwrap();
+        let open = async |path: &std::path::Path| {
+            SqliteStore::open(&format!("sqlite:{}", path.display()))
+                .await
+                .unwrap_err()
+        };
+        let error = open(&path).await;
+        assert!(matches!(error, StoreError::Address { .. }), "{error:?}");
+        let error = open(&dir.path().join("no/such/folder.db")).await;
+        assert!(matches!(error, StoreError::Denied { .. }), "{error:?}");
+    });
+}

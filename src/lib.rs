@@ -14,6 +14,7 @@
 pub mod action;
 pub mod background;
 pub mod broker;
+pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
@@ -21,6 +22,7 @@ pub mod domain;
 pub mod executor;
 pub mod housekeeping;
 pub mod http;
+pub mod runtime;
 pub mod store;
 pub mod tap;
 pub mod telemetry;

@@ -1,3 +1,7 @@
 //! The program `longshore`.
 
-fn main() {}
+use longshore::cli::{ExitStatus, run};
+
+fn main() -> ExitStatus {
+    run(std::env::args_os())
+}

@@ -10,10 +10,17 @@ use crate::config::{Config, ConfigError, Loaded, env};
 
 /// Background tasks for web applications on many hosts: any live executor can take any task.
 #[derive(Debug, Parser)]
-#[command(name = "longshore", version, propagate_version = true, max_term_width = 100)]
-#[command(after_help = "Begin with `longshore demo`. Settings come from flags, then the environment \
+#[command(
+    name = "longshore",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+#[command(
+    after_help = "Begin with `longshore demo`. Settings come from flags, then the environment \
     (DATABASE_URL, AMQP_URL, LONGSHORE_*), then longshore.toml; `longshore config show` tells them.\n\
-    Exit status: 0 done, 1 it failed, 2 usage, 3 the task failed, 4 it was cancelled, 124 the wait timed out.")]
+    Exit status: 0 done, 1 it failed, 2 usage, 3 the task failed, 4 it was cancelled, 124 the wait timed out."
+)]
 pub(super) struct Cli {
     #[command(flatten)]
     pub(super) common: Common,
@@ -136,7 +143,10 @@ pub(super) struct WebArgs {
 
 impl WebArgs {
     pub(super) fn flags(&self) -> Flags {
-        settings([("web.listen", self.listen.clone()), ("web.strict_actions", self.strict_actions.clone())])
+        settings([
+            ("web.listen", self.listen.clone()),
+            ("web.strict_actions", self.strict_actions.clone()),
+        ])
     }
 }
 
@@ -184,13 +194,19 @@ impl ExecutorFlags {
             ("executor.queues", joined(&self.queues)),
             ("executor.allow_commands", joined(&self.allow_commands)),
             ("executor.drain_timeout", self.drain_timeout.clone()),
-            ("executor.create_queues", self.create_queues.then(|| "true".to_owned())),
+            (
+                "executor.create_queues",
+                self.create_queues.then(|| "true".to_owned()),
+            ),
         ])
     }
 }
 
 fn settings<const N: usize>(flags: [(&'static str, Option<String>); N]) -> Flags {
-    flags.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+    flags
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value?)))
+        .collect()
 }
 
 #[derive(Debug, Subcommand)]
@@ -273,7 +289,10 @@ pub(super) struct SubmitArgs {
     pub(super) parent: Option<String>,
     /// Wait for it to end, at most so many seconds; for ever without a number.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true)]
-    #[expect(clippy::option_option, reason = "absent, without a number, and with one are three things")]
+    #[expect(
+        clippy::option_option,
+        reason = "absent, without a number, and with one are three things"
+    )]
     pub(super) wait: Option<Option<f64>>,
 }
 

@@ -23,17 +23,28 @@ pub(super) struct Complaint {
 impl Complaint {
     /// What was asked for failed.
     pub(super) fn failed(sentence: impl Into<String>) -> Self {
-        Self { status: ExitStatus::Failed, sentence: sentence.into(), causes: Vec::new(), hint: None }
+        Self {
+            status: ExitStatus::Failed,
+            sentence: sentence.into(),
+            causes: Vec::new(),
+            hint: None,
+        }
     }
 
     /// The command itself is wrong.
     pub(super) fn usage(sentence: impl Into<String>) -> Self {
-        Self { status: ExitStatus::Usage, ..Self::failed(sentence) }
+        Self {
+            status: ExitStatus::Usage,
+            ..Self::failed(sentence)
+        }
     }
 
     /// The same with what to do about it.
     pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
-        Self { hint: Some(hint.into()), ..self }
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
     }
 
     pub(super) const fn status(&self) -> ExitStatus {
@@ -44,7 +55,10 @@ impl Complaint {
     pub(super) fn lines(&self) -> Vec<String> {
         let causes = self.causes.iter().map(|cause| format!("  cause: {cause}"));
         let hint = self.hint.iter().map(|hint| format!("\nhint: {hint}"));
-        std::iter::once(format!("error: {}", self.sentence)).chain(causes).chain(hint).collect()
+        std::iter::once(format!("error: {}", self.sentence))
+            .chain(causes)
+            .chain(hint)
+            .collect()
     }
 
     fn of(error: &dyn Error, status: ExitStatus, hint: Option<String>) -> Self {
@@ -54,7 +68,12 @@ impl Complaint {
             causes.push(cause.to_string());
             source = cause.source();
         }
-        Self { status, sentence: error.to_string(), causes, hint }
+        Self {
+            status,
+            sentence: error.to_string(),
+            causes,
+            hint,
+        }
     }
 }
 
@@ -131,7 +150,11 @@ mod tests {
         complaint.causes.push("a cable".to_owned());
         assert_eq!(
             complaint.lines(),
-            ["error: no route to host", "  cause: a cable", "\nhint: type it again"]
+            [
+                "error: no route to host",
+                "  cause: a cable",
+                "\nhint: type it again"
+            ]
         );
     }
 }

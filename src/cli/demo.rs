@@ -15,8 +15,8 @@ use super::output::{self, Output};
 use super::process;
 use super::status::ExitStatus;
 use super::task::first_line;
+use crate::action::Context;
 use crate::action::builtin::{self, Allowed};
-use crate::action::{Context, Registry};
 use crate::client::{Client, ClientSettings};
 use crate::config::env;
 use crate::domain::{ActionName, Failure, Payload, Submission, Task, TaskId, TaskState};
@@ -42,8 +42,15 @@ pub(super) async fn run(common: &Common, output: &Output) -> Result<ExitStatus, 
     let registry = builtin::registry(std::sync::Arc::clone(runtime.clock()), allowed)
         .with_fn("demo.hash_folder", hash_folder);
     let executor = runtime.executor_with_slots(registry, SLOTS).await?;
-    let client = runtime.client(ClientSettings { refuses_unknown_actions: true, ..ClientSettings::default() }).await?;
-    output.say(&format!("running: embedded broker, SQLite in memory, {SLOTS} slots"));
+    let client = runtime
+        .client(ClientSettings {
+            refuses_unknown_actions: true,
+            ..ClientSettings::default()
+        })
+        .await?;
+    output.say(&format!(
+        "running: embedded broker, SQLite in memory, {SLOTS} slots"
+    ));
     let begun = runtime.clock().monotonic();
     let work = Work::submit(&client).await?;
     let ended = work.watch(&client, *output).await?;
@@ -53,16 +60,24 @@ pub(super) async fn run(common: &Common, output: &Output) -> Result<ExitStatus, 
     drop((client, executor));
     runtime.stop().await;
     let is_right = drained.given_back == 0 && ended.is_right();
-    Ok(if is_right { ExitStatus::Done } else { ExitStatus::Failed })
+    Ok(if is_right {
+        ExitStatus::Done
+    } else {
+        ExitStatus::Failed
+    })
 }
 
 /// Creates one sub-task for each file of a folder; answers how many.
 async fn hash_folder(context: Context, folder: PathBuf) -> Result<usize, Failure> {
     let files = files(&folder);
-    context.log(format!("{} files below {}", files.len(), folder.display())).await;
+    context
+        .log(format!("{} files below {}", files.len(), folder.display()))
+        .await;
     for file in &files {
         let input = Payload::of(&json!({"program": "sha256sum", "args": ["--", file]}))?;
-        context.spawn(Submission::new(action("command"), input)).await?;
+        context
+            .spawn(Submission::new(action("command"), input))
+            .await?;
     }
     Ok(files.len())
 }
@@ -71,15 +86,21 @@ async fn hash_folder(context: Context, folder: PathBuf) -> Result<usize, Failure
 fn files(folder: &Path) -> Vec<PathBuf> {
     let (mut folders, mut files) = (vec![folder.to_owned()], Vec::new());
     while let Some(folder) = folders.pop() {
-        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        let Ok(entries) = std::fs::read_dir(&folder) else {
+            continue;
+        };
         let mut entries: Vec<_> = entries.flatten().collect();
         entries.sort_by_key(std::fs::DirEntry::file_name);
         for entry in entries {
             let name = entry.file_name();
-            let is_skipped = name.as_encoded_bytes().starts_with(b".") || name == "target" || name == "node_modules";
+            let is_skipped = name.as_encoded_bytes().starts_with(b".")
+                || name == "target"
+                || name == "node_modules";
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() && !is_skipped => folders.push(entry.path()),
-                Ok(kind) if kind.is_file() && !is_skipped && files.len() < FILES_MAX => files.push(entry.path()),
+                Ok(kind) if kind.is_file() && !is_skipped && files.len() < FILES_MAX => {
+                    files.push(entry.path())
+                }
                 _ => {}
             }
         }
@@ -97,8 +118,13 @@ struct Work {
 impl Work {
     async fn submit(client: &Client) -> Result<Self, Complaint> {
         let submit = async |name: &str, input: serde_json::Value| -> Result<TaskId, Complaint> {
-            let input = Payload::of(&input).map_err(|error| Complaint::failed(error.to_string()))?;
-            Ok(client.submit(Submission::new(action(name), input)).await?.task.id)
+            let input =
+                Payload::of(&input).map_err(|error| Complaint::failed(error.to_string()))?;
+            Ok(client
+                .submit(Submission::new(action(name), input))
+                .await?
+                .task
+                .id)
         };
         Ok(Self {
             endless: submit("sleep", json!({"seconds": 3600})).await?,
@@ -111,7 +137,10 @@ impl Work {
     async fn watch(&self, client: &Client, output: Output) -> Result<Ended, Complaint> {
         let folder = ended(client, self.folder).await?;
         let tree = client.tree(self.folder).await?;
-        output.say(&format!("submitted: 3 tasks, one of them created {} sub-tasks", tree.len() - 1));
+        output.say(&format!(
+            "submitted: 3 tasks, one of them created {} sub-tasks",
+            tree.len() - 1
+        ));
         let bar = ProgressBar::new(tree.len() as u64 - 1);
         if let Ok(style) = ProgressStyle::with_template("hashing {wide_bar} {pos}/{len}") {
             bar.set_style(style);
@@ -123,10 +152,17 @@ impl Work {
         }
         bar.finish_and_clear();
         let failing = ended(client, self.failing).await?;
-        let answer = client.cancel(self.endless, "the demo has seen enough").await?;
+        let answer = client
+            .cancel(self.endless, "the demo has seen enough")
+            .await?;
         tracing::debug!(?answer, "Cancelled the task that never ends");
         let endless = ended(client, self.endless).await?;
-        Ok(Ended { folder, files, failing, endless })
+        Ok(Ended {
+            folder,
+            files,
+            failing,
+            endless,
+        })
     }
 }
 
@@ -140,7 +176,10 @@ struct Ended {
 
 impl Ended {
     fn is_right(&self) -> bool {
-        let hashed = self.files.iter().all(|task| task.state == TaskState::Succeeded);
+        let hashed = self
+            .files
+            .iter()
+            .all(|task| task.state == TaskState::Succeeded);
         hashed
             && self.folder.state == TaskState::Succeeded
             && self.failing.state == TaskState::Failed
@@ -149,8 +188,13 @@ impl Ended {
 
     fn show(&self, output: Output, took: Duration) -> Result<(), Complaint> {
         let shown = self.files.iter().take(SHOWN_MAX);
-        let tasks = std::iter::once(&self.folder).chain(shown).chain([&self.failing, &self.endless]);
-        output.table(&["ACTION", "STATE", "WAITED", "RAN", "RESULT"], tasks.map(row))?;
+        let tasks = std::iter::once(&self.folder)
+            .chain(shown)
+            .chain([&self.failing, &self.endless]);
+        output.table(
+            &["ACTION", "STATE", "WAITED", "RAN", "RESULT"],
+            tasks.map(row),
+        )?;
         let hidden = self.files.len().saturating_sub(SHOWN_MAX);
         if hidden > 0 {
             output.line(&format!("({hidden} more files like these)"))?;
@@ -159,14 +203,18 @@ impl Ended {
         output.say(&format!(
             "done in {took}: {files} files hashed, one task failed as it should, one was cancelled while it ran"
         ));
-        output.say("next: `longshore dev` for a system to play with, `longshore --help` for everything");
+        output.say(
+            "next: `longshore dev` for a system to play with, `longshore --help` for everything",
+        );
         Ok(())
     }
 }
 
 fn row(task: &Task) -> Vec<String> {
     let between = |from: Option<jiff::Timestamp>, to: Option<jiff::Timestamp>| {
-        let span = from.zip(to).and_then(|(from, to)| Duration::try_from(to.duration_since(from)).ok());
+        let span = from
+            .zip(to)
+            .and_then(|(from, to)| Duration::try_from(to.duration_since(from)).ok());
         span.map_or_else(|| "-".to_owned(), output::duration)
     };
     vec![
@@ -182,13 +230,25 @@ fn result(task: &Task) -> String {
     if let Some(error) = &task.error {
         return error.message.clone();
     }
-    let Some(output) = &task.output else { return "-".to_owned() };
+    let Some(output) = &task.output else {
+        return "-".to_owned();
+    };
     let printed = output.decode::<serde_json::Value>().ok();
-    match printed.as_ref().and_then(|output| output.get("stdout")).and_then(serde_json::Value::as_str) {
+    match printed
+        .as_ref()
+        .and_then(|output| output.get("stdout"))
+        .and_then(serde_json::Value::as_str)
+    {
         // `sha256sum` says the hash, two blanks, and the file.
         Some(line) => line.split_once("  ").map_or_else(
             || line.to_owned(),
-            |(hash, file)| format!("{} {}", hash.chars().take(12).collect::<String>(), file.trim_end()),
+            |(hash, file)| {
+                format!(
+                    "{} {}",
+                    hash.chars().take(12).collect::<String>(),
+                    file.trim_end()
+                )
+            },
         ),
         None => output.as_str().to_owned(),
     }

@@ -8,7 +8,11 @@ use super::shutdown::Shutdown;
 use super::status::ExitStatus;
 use crate::wire::ExecutorJson;
 
-pub(super) async fn run(common: &Common, args: ExecutorArgs, output: &Output) -> Result<ExitStatus, Complaint> {
+pub(super) async fn run(
+    common: &Common,
+    args: ExecutorArgs,
+    output: &Output,
+) -> Result<ExitStatus, Complaint> {
     match args.verb {
         None => serve(common, &args.flags).await,
         Some(ExecutorVerb::Run(flags)) => serve(common, &flags).await,
@@ -30,19 +34,32 @@ async fn serve(common: &Common, flags: &ExecutorFlags) -> Result<ExitStatus, Com
 async fn list(common: &Common, output: &Output) -> Result<ExitStatus, Complaint> {
     let config = process::settings(common, Flags::new())?;
     let store = config.store.address()?.open().await?;
-    let executors: Vec<ExecutorJson> = store.executors().await?.iter().map(ExecutorJson::from).collect();
-    output.rows(&["ID", "NAME", "STATE", "HOST", "PID", "QUEUES", "STARTED"], &executors, |executor| {
-        let queues: Vec<String> = executor.queues.iter().map(|(queue, slots)| format!("{queue}={slots}")).collect();
-        vec![
-            executor.id.clone(),
-            executor.name.clone(),
-            executor.state.clone(),
-            executor.host.clone(),
-            executor.pid.to_string(),
-            queues.join(","),
-            format!("{:.0}", executor.started_at),
-        ]
-    })?;
+    let executors: Vec<ExecutorJson> = store
+        .executors()
+        .await?
+        .iter()
+        .map(ExecutorJson::from)
+        .collect();
+    output.rows(
+        &["ID", "NAME", "STATE", "HOST", "PID", "QUEUES", "STARTED"],
+        &executors,
+        |executor| {
+            let queues: Vec<String> = executor
+                .queues
+                .iter()
+                .map(|(queue, slots)| format!("{queue}={slots}"))
+                .collect();
+            vec![
+                executor.id.clone(),
+                executor.name.clone(),
+                executor.state.clone(),
+                executor.host.clone(),
+                executor.pid.to_string(),
+                queues.join(","),
+                format!("{:.0}", executor.started_at),
+            ]
+        },
+    )?;
     store.close().await;
     Ok(ExitStatus::Done)
 }

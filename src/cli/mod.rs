@@ -35,11 +35,18 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
         Err(error) => {
             // Where clap cannot write either, there is nobody to tell.
             drop(error.print());
-            return if error.use_stderr() { ExitStatus::Usage } else { ExitStatus::Done };
+            return if error.use_stderr() {
+                ExitStatus::Usage
+            } else {
+                ExitStatus::Done
+            };
         }
     };
     let output = Output::new(cli.common.output);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             output.complain(&Complaint::from(error));

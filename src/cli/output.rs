@@ -1,6 +1,6 @@
 //! The only place that prints. stdout is data, stderr is for people.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
@@ -35,11 +35,6 @@ impl Output {
         self.format
     }
 
-    /// Whether people look at stderr.
-    pub(super) fn is_watched(self) -> bool {
-        std::io::stderr().is_terminal()
-    }
-
     /// Writes data as a table, or the same data as JSON.
     pub(super) fn rows<T: Serialize>(
         self,
@@ -61,7 +56,9 @@ impl Output {
         rows: impl IntoIterator<Item = Vec<String>>,
     ) -> std::io::Result<()> {
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table
+            .load_style(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Disabled);
         table.set_header(header.iter().copied());
         table.add_rows(rows);
         let last = table.column_count().saturating_sub(1);
@@ -69,7 +66,10 @@ impl Output {
             let right = if column.index == last { 0 } else { 2 };
             column.set_padding((0, right));
         }
-        table.trim_fmt().lines().try_for_each(|line| self.line(line))
+        table
+            .trim_fmt()
+            .lines()
+            .try_for_each(|line| self.line(line))
     }
 
     /// Writes one JSON document.
@@ -118,19 +118,6 @@ pub(super) fn duration(duration: std::time::Duration) -> String {
     }
 }
 
-/// A size for people: `1.5 MiB`.
-pub(super) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let (mut whole, mut rest, mut unit) = (bytes / 1024, bytes % 1024, 0);
-    while whole >= 1024 && unit + 1 < UNITS.len() {
-        (whole, rest, unit) = (whole / 1024, whole % 1024, unit + 1);
-    }
-    format!("{whole}.{} {}", rest * 10 / 1024, UNITS[unit])
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -138,10 +125,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_and_sizes_are_for_people() {
-        let said = [0.012, 1.25, 250.0, 7_260.0, 90_000.0].map(|seconds| duration(Duration::from_secs_f64(seconds)));
+    fn durations_are_for_people() {
+        let said = [0.012, 1.25, 250.0, 7_260.0, 90_000.0]
+            .map(|seconds| duration(Duration::from_secs_f64(seconds)));
         assert_eq!(said, ["12ms", "1.25s", "4m 10s", "2h 1m", "1d 1h"]);
-        let said = [512, 1536, 1_572_864, 3 << 40].map(size);
-        assert_eq!(said, ["512 B", "1.5 KiB", "1.5 MiB", "3.0 TiB"]);
     }
 }

@@ -13,7 +13,7 @@ use crate::client::ClientSettings;
 use crate::config::Config;
 use crate::executor::ExecutorSettings;
 use crate::http;
-use crate::runtime::{Runtime, RunningExecutor};
+use crate::runtime::{RunningExecutor, Runtime};
 use crate::telemetry;
 
 /// Reads the settings and starts the log.
@@ -32,7 +32,10 @@ pub(super) async fn connect(config: &Config, role: &str) -> Result<Runtime, Comp
 
 /// How this process's clients are set up.
 pub(super) fn client_settings(config: &Config) -> ClientSettings {
-    ClientSettings { limits: config.limits.payload, refuses_unknown_actions: config.web.strict_actions }
+    ClientSettings {
+        limits: config.limits.payload,
+        refuses_unknown_actions: config.web.strict_actions,
+    }
 }
 
 /// Starts the executor that the settings describe, with the built-in actions and `more`.
@@ -48,8 +51,15 @@ pub(super) async fn start_executor(
         creates_queues: config.executor.create_queues,
         limits: config.limits.payload,
     };
-    let executor = runtime.executor(registry, settings, config.retention.final_tasks).await?;
-    let queues: Vec<String> = config.executor.slots.iter().map(|(queue, slots)| format!("{queue}={slots}")).collect();
+    let executor = runtime
+        .executor(registry, settings, config.retention.final_tasks)
+        .await?;
+    let queues: Vec<String> = config
+        .executor
+        .slots
+        .iter()
+        .map(|(queue, slots)| format!("{queue}={slots}"))
+        .collect();
     tracing::info!(
         executor.id = %executor.id(), executor.name = %config.executor.name, version = env!("CARGO_PKG_VERSION"),
         "Executor `{}` serves {}", config.executor.name, queues.join(", ")
@@ -59,20 +69,34 @@ pub(super) async fn start_executor(
 
 /// The built-in actions, as the settings allow.
 pub(super) fn registry(config: &Config, runtime: &Runtime) -> Registry {
-    builtin::registry(std::sync::Arc::clone(runtime.clock()), config.executor.allowed_commands.clone())
+    builtin::registry(
+        std::sync::Arc::clone(runtime.clock()),
+        config.executor.allowed_commands.clone(),
+    )
 }
 
 /// Waits for the first signal, then drains; the second signal stops at once and hands the tasks back.
-pub(super) async fn until_drained(config: &Config, executor: RunningExecutor, shutdown: &mut Shutdown) {
+pub(super) async fn until_drained(
+    config: &Config,
+    executor: RunningExecutor,
+    shutdown: &mut Shutdown,
+) {
     shutdown.asked().await;
     let (running, limit) = (executor.running(), config.executor.drain_timeout);
     let limit_words = super::output::duration(limit);
-    tracing::info!(tasks = running, "Stopping: {running} tasks may run on for {limit_words}; signal again to stop at once");
+    tracing::info!(
+        tasks = running,
+        "Stopping: {running} tasks may run on for {limit_words}; signal again to stop at once"
+    );
     let drained = tokio::select! {
         drained = executor.drain(limit) => drained,
         () = shutdown.asked() => executor.drain(std::time::Duration::ZERO).await,
     };
-    tracing::info!(tasks = drained.given_back, "Stopped; {} tasks were given back", drained.given_back);
+    tracing::info!(
+        tasks = drained.given_back,
+        "Stopped; {} tasks were given back",
+        drained.given_back
+    );
 }
 
 /// A web server that is ready to serve.
@@ -83,7 +107,11 @@ pub(super) struct WebServer {
 
 impl WebServer {
     /// Listens on `address` and starts the client behind it.
-    pub(super) async fn start(config: &Config, runtime: &Runtime, address: SocketAddr) -> Result<Self, Complaint> {
+    pub(super) async fn start(
+        config: &Config,
+        runtime: &Runtime,
+        address: SocketAddr,
+    ) -> Result<Self, Complaint> {
         let listener = http::bind(address).await?;
         let client = runtime.client(client_settings(config)).await?;
         let app = http::App {
@@ -100,7 +128,10 @@ impl WebServer {
     }
 
     /// Serves until `stop` resolves, and then what is under way.
-    pub(super) async fn serve(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), Complaint> {
+    pub(super) async fn serve(
+        self,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), Complaint> {
         Ok(http::serve(self.listener, self.app, stop).await?)
     }
 }

@@ -8,7 +8,11 @@ use super::status::ExitStatus;
 use crate::domain::QueueName;
 use crate::wire::QueueJson;
 
-pub(super) async fn run(common: &Common, verb: QueueVerb, output: &Output) -> Result<ExitStatus, Complaint> {
+pub(super) async fn run(
+    common: &Common,
+    verb: QueueVerb,
+    output: &Output,
+) -> Result<ExitStatus, Complaint> {
     let config = process::settings(common, Flags::new())?;
     match verb {
         QueueVerb::Create { name } => {
@@ -22,15 +26,20 @@ pub(super) async fn run(common: &Common, verb: QueueVerb, output: &Output) -> Re
         }
         QueueVerb::List => {
             let store = config.store.address()?.open().await?;
-            let queues: Vec<QueueJson> = store.queues().await?.iter().map(QueueJson::from).collect();
-            output.rows(&["QUEUE", "SCHEDULED", "READY", "RUNNING"], &queues, |queue| {
-                vec![
-                    queue.name.clone(),
-                    queue.scheduled.to_string(),
-                    queue.ready.to_string(),
-                    queue.running.to_string(),
-                ]
-            })?;
+            let queues: Vec<QueueJson> =
+                store.queues().await?.iter().map(QueueJson::from).collect();
+            output.rows(
+                &["QUEUE", "SCHEDULED", "READY", "RUNNING"],
+                &queues,
+                |queue| {
+                    vec![
+                        queue.name.clone(),
+                        queue.scheduled.to_string(),
+                        queue.ready.to_string(),
+                        queue.running.to_string(),
+                    ]
+                },
+            )?;
             store.close().await;
         }
     }

@@ -12,7 +12,10 @@ pub(super) struct Shutdown {
 impl Shutdown {
     /// From now on the signals no longer end the process by themselves.
     pub(super) fn listen() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     /// Resolves at the next signal. Cancel safe.

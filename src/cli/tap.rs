@@ -13,7 +13,11 @@ use crate::runtime::Runtime;
 use crate::store::StoreAddress;
 use crate::tap::{Filter, Seen, Tap};
 
-pub(super) async fn run(common: &Common, args: TapArgs, output: &Output) -> Result<ExitStatus, Complaint> {
+pub(super) async fn run(
+    common: &Common,
+    args: TapArgs,
+    output: &Output,
+) -> Result<ExitStatus, Complaint> {
     let mut shutdown = Shutdown::listen()?;
     let since = since(&args.since)?;
     let config = process::settings(common, Flags::new())?;
@@ -49,16 +53,29 @@ fn show(output: Output, seen: &Seen) -> std::io::Result<()> {
             let queue = event.data.queue.as_deref().unwrap_or("-");
             let attempt = event.data.attempt.unwrap_or(0);
             let (time, kind, task) = (event.time, event.kind, event.task);
-            output.line(&format!("{time:.3}  {kind:<10}  {task}  {queue:<12}  {action:<20}  attempt {attempt}"))
+            output.line(&format!(
+                "{time:.3}  {kind:<10}  {task}  {queue:<12}  {action:<20}  attempt {attempt}"
+            ))
         }
-        (Format::Table, Seen::Gap { missed }) => output.line(&format!("-- {missed} messages are no longer kept --")),
-        (Format::Json | Format::Jsonl, Seen::Event { event, exchange, offset }) => {
+        (Format::Table, Seen::Gap { missed }) => {
+            output.line(&format!("-- {missed} messages are no longer kept --"))
+        }
+        (
+            Format::Json | Format::Jsonl,
+            Seen::Event {
+                event,
+                exchange,
+                offset,
+            },
+        ) => {
             let mut line = json!(event.to_envelope());
             line["exchange"] = json!(exchange);
             line["offset"] = json!(offset);
             output.jsonl(&line)
         }
-        (Format::Json | Format::Jsonl, Seen::Gap { missed }) => output.jsonl(&json!({"gap": {"missed": missed}})),
+        (Format::Json | Format::Jsonl, Seen::Gap { missed }) => {
+            output.jsonl(&json!({"gap": {"missed": missed}}))
+        }
     }
 }
 
@@ -67,7 +84,9 @@ fn since(text: &str) -> Result<Since, Complaint> {
         "next" => Ok(Since::Next),
         "first" => Ok(Since::First),
         offset => offset.parse().map(Since::Offset).map_err(|_| {
-            Complaint::usage(format!("`--since` is `next`, `first` or an offset, not `{offset}`"))
+            Complaint::usage(format!(
+                "`--since` is `next`, `first` or an offset, not `{offset}`"
+            ))
         }),
     }
 }

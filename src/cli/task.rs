@@ -42,7 +42,11 @@ impl Session {
     }
 }
 
-pub(super) async fn run(common: &Common, verb: TaskVerb, output: &Output) -> Result<ExitStatus, Complaint> {
+pub(super) async fn run(
+    common: &Common,
+    verb: TaskVerb,
+    output: &Output,
+) -> Result<ExitStatus, Complaint> {
     let config = process::settings(common, Flags::new())?;
     match verb {
         TaskVerb::Submit(args) => submit(&config, args, *output).await,
@@ -64,19 +68,32 @@ pub(super) async fn run(common: &Common, verb: TaskVerb, output: &Output) -> Res
     }
 }
 
-async fn submit(config: &Config, args: SubmitArgs, output: Output) -> Result<ExitStatus, Complaint> {
+async fn submit(
+    config: &Config,
+    args: SubmitArgs,
+    output: Output,
+) -> Result<ExitStatus, Complaint> {
     let wait = args.wait;
     let submission = submission(args, config.limits.payload)?;
     let session = Session::open(config).await?;
     let ended = match wait {
-        None => session.client.submit(submission).await.map(|receipt| (receipt.task.id, None)),
+        None => session
+            .client
+            .submit(submission)
+            .await
+            .map(|receipt| (receipt.task.id, None)),
         Some(seconds) => {
-            let waited = session.client.submit_and_wait(submission, wait_limit(seconds)?).await;
+            let waited = session
+                .client
+                .submit_and_wait(submission, wait_limit(seconds)?)
+                .await;
             waited.map(|waited| (task_of(&waited).id, Some(waited)))
         }
     };
     let ended = match ended {
-        Ok((id, None)) => read_with(&session.client, id).await.map(|task| (task, None)),
+        Ok((id, None)) => read_with(&session.client, id)
+            .await
+            .map(|task| (task, None)),
         Ok((_, Some(waited))) => Ok((task_of(&waited).clone(), Some(waited))),
         Err(error) => Err(error.into()),
     };
@@ -105,14 +122,20 @@ fn submission(args: SubmitArgs, limits: PayloadLimits) -> Result<Submission, Com
     let time = |flag: &str, text: Option<&str>| {
         let parse = |text: &str| {
             text.parse().map_err(|_| {
-                Complaint::usage(format!("`{flag}` is a time such as `2026-12-24T18:00:00Z`, not `{text}`"))
+                Complaint::usage(format!(
+                    "`{flag}` is a time such as `2026-12-24T18:00:00Z`, not `{text}`"
+                ))
             })
         };
         text.map(parse).transpose()
     };
     let json = SubmissionJson {
         action: args.action,
-        input: args.input.as_deref().map(|input| payload(input, limits)).transpose()?,
+        input: args
+            .input
+            .as_deref()
+            .map(|input| payload(input, limits))
+            .transpose()?,
         id: args.id,
         queue: args.queue,
         priority: args.priority,
@@ -120,7 +143,11 @@ fn submission(args: SubmitArgs, limits: PayloadLimits) -> Result<Submission, Com
         run_at: time("--run-at", args.run_at.as_deref())?,
         deadline: time("--deadline", args.deadline.as_deref())?,
         timeout: args.timeout.map(seconds).transpose()?,
-        retry: args.retry.map(|attempts| RetryJson { attempts, delay: None, delay_max: None }),
+        retry: args.retry.map(|attempts| RetryJson {
+            attempts,
+            delay: None,
+            delay_max: None,
+        }),
         on_failure: args.on_failure,
         delivery: args.delivery,
         parent: args.parent,
@@ -136,13 +163,17 @@ fn payload(input: &str, limits: PayloadLimits) -> Result<crate::domain::Payload,
             std::io::stdin().read_to_string(&mut text)?;
             text
         }
-        Some(path) => std::fs::read_to_string(path)
-            .map_err(|error| Complaint::usage(format!("the input cannot be read from `{path}`: {error}")))?,
+        Some(path) => std::fs::read_to_string(path).map_err(|error| {
+            Complaint::usage(format!("the input cannot be read from `{path}`: {error}"))
+        })?,
         None => input.to_owned(),
     };
     crate::domain::Payload::parse(&text, limits).map_err(|error| {
-        let cause = std::error::Error::source(&error).map(|cause| format!(" ({cause})")).unwrap_or_default();
-        Complaint::usage(format!("{error}{cause}")).with_hint("a text is JSON in quotes: '\"hello\"'")
+        let cause = std::error::Error::source(&error)
+            .map(|cause| format!(" ({cause})"))
+            .unwrap_or_default();
+        Complaint::usage(format!("{error}{cause}"))
+            .with_hint("a text is JSON in quotes: '\"hello\"'")
     })
 }
 
@@ -152,10 +183,19 @@ fn seconds(seconds: f64) -> Result<Duration, Complaint> {
 }
 
 fn wait_limit(limit: Option<f64>) -> Result<Duration, Complaint> {
-    Ok(limit.map(seconds).transpose()?.unwrap_or(FOR_EVER).min(FOR_EVER))
+    Ok(limit
+        .map(seconds)
+        .transpose()?
+        .unwrap_or(FOR_EVER)
+        .min(FOR_EVER))
 }
 
-async fn cancel(config: &Config, id: TaskId, reason: &str, output: Output) -> Result<ExitStatus, Complaint> {
+async fn cancel(
+    config: &Config,
+    id: TaskId,
+    reason: &str,
+    output: Output,
+) -> Result<ExitStatus, Complaint> {
     let session = Session::open(config).await?;
     let answer = session.client.cancel(id, reason).await;
     session.close().await;
@@ -165,10 +205,14 @@ async fn cancel(config: &Config, id: TaskId, reason: &str, output: Output) -> Re
             output.say("it was cancelled before");
             Ok(ExitStatus::Done)
         }
-        Cancelled::Final(state) => Err(Complaint::failed(format!("the task is final already: {state}"))),
+        Cancelled::Final(state) => Err(Complaint::failed(format!(
+            "the task is final already: {state}"
+        ))),
         Cancelled::Accepted { cancelled, running } => {
             let (ended, stopping) = (cancelled.len(), running.len());
-            output.say(&format!("cancelled {ended}, asked {stopping} that run to stop"));
+            output.say(&format!(
+                "cancelled {ended}, asked {stopping} that run to stop"
+            ));
             Ok(ExitStatus::Done)
         }
     }
@@ -187,14 +231,23 @@ async fn read_with(client: &Client, id: TaskId) -> Result<Task, Complaint> {
 
 async fn list(config: &Config, args: ListArgs, output: Output) -> Result<ExitStatus, Complaint> {
     if args.limit == 0 || args.limit > PAGE_MAX {
-        return Err(Complaint::usage(format!("`--limit` is from 1 to {PAGE_MAX}, not {}", args.limit)));
+        return Err(Complaint::usage(format!(
+            "`--limit` is from 1 to {PAGE_MAX}, not {}",
+            args.limit
+        )));
     }
     let label = args.label.as_deref().map(|label| {
-        let pair = label.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let pair = label
+            .split_once('=')
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
         pair.ok_or_else(|| Complaint::usage(format!("`--label` is NAME=VALUE, not `{label}`")))
     });
     let list = List {
-        states: args.state.iter().map(|state| state.parse()).collect::<Result<_, _>>()?,
+        states: args
+            .state
+            .iter()
+            .map(|state| state.parse())
+            .collect::<Result<_, _>>()?,
         queue: args.queue.as_deref().map(str::parse).transpose()?,
         action: args.action.as_deref().map(str::parse).transpose()?,
         label: label.transpose()?,
@@ -225,7 +278,8 @@ async fn tree(config: &Config, id: TaskId, output: Output) -> Result<ExitStatus,
         show_tasks(output, &tasks)?;
         return Ok(ExitStatus::Done);
     }
-    let mut children: std::collections::HashMap<Option<TaskId>, Vec<&Task>> = std::collections::HashMap::new();
+    let mut children: std::collections::HashMap<Option<TaskId>, Vec<&Task>> =
+        std::collections::HashMap::new();
     for task in tasks.iter().skip(1) {
         children.entry(task.parent).or_default().push(task);
     }
@@ -240,11 +294,20 @@ fn drawn(root: &Task, children: &std::collections::HashMap<Option<TaskId>, Vec<&
     let below = |task: &Task, indent: &str| -> Vec<(String, bool, &Task)> {
         let below = children.get(&Some(task.id)).map_or(&[][..], Vec::as_slice);
         let last = below.len();
-        below.iter().enumerate().map(|(n, task)| (indent.to_owned(), n + 1 == last, *task)).rev().collect()
+        below
+            .iter()
+            .enumerate()
+            .map(|(n, task)| (indent.to_owned(), n + 1 == last, *task))
+            .rev()
+            .collect()
     };
     let mut open = below(root, "");
     while let Some((indent, is_last, task)) = open.pop() {
-        let (branch, rest) = if is_last { ("└── ", "    ") } else { ("├── ", "│   ") };
+        let (branch, rest) = if is_last {
+            ("└── ", "    ")
+        } else {
+            ("├── ", "│   ")
+        };
         text.push_str(&indent);
         text.push_str(branch);
         text.push_str(&line(task));
@@ -310,14 +373,20 @@ fn show_task(output: Output, task: &Task) -> Result<(), Complaint> {
                 ("attempt", Some(json.attempt.to_string())),
                 ("executor", json.executor),
                 ("parent", json.parent),
-                ("labels", (!json.labels.is_empty()).then(|| format!("{:?}", json.labels))),
+                (
+                    "labels",
+                    (!json.labels.is_empty()).then(|| format!("{:?}", json.labels)),
+                ),
                 ("waiting for", json.waiting_for),
                 ("created", Some(json.created_at.to_string())),
                 ("run at", json.run_at.map(|at| at.to_string())),
                 ("started", json.started_at.map(|at| at.to_string())),
                 ("finished", json.finished_at.map(|at| at.to_string())),
                 ("input", Some(json.input.as_str().to_owned())),
-                ("output", json.output.map(|output| output.as_str().to_owned())),
+                (
+                    "output",
+                    json.output.map(|output| output.as_str().to_owned()),
+                ),
                 ("error", json.error.map(|error| error.message)),
             ];
             for (name, value) in rows {
@@ -333,26 +402,43 @@ fn show_task(output: Output, task: &Task) -> Result<(), Complaint> {
 /// Shows tasks, one a row.
 pub(super) fn show_tasks(output: Output, tasks: &[Task]) -> Result<(), Complaint> {
     let json: Vec<TaskJson> = tasks.iter().map(TaskJson::from).collect();
-    output.rows(&["TASK", "ACTION", "QUEUE", "STATE", "ATTEMPT", "CREATED", "RAN", "ERROR"], &json, |task| {
-        let ran = task.started_at.zip(task.finished_at).and_then(|(started, finished)| {
-            Duration::try_from(finished.duration_since(started)).ok().map(output::duration)
-        });
-        vec![
-            task.id.clone(),
-            task.action.clone(),
-            task.queue.clone(),
-            task.state.clone(),
-            task.attempt.to_string(),
-            format!("{:.0}", task.created_at),
-            ran.unwrap_or_else(|| "-".to_owned()),
-            task.error.as_ref().map_or_else(|| "-".to_owned(), |error| first_line(&error.message)),
-        ]
-    })?;
+    output.rows(
+        &[
+            "TASK", "ACTION", "QUEUE", "STATE", "ATTEMPT", "CREATED", "RAN", "ERROR",
+        ],
+        &json,
+        |task| {
+            let ran = task
+                .started_at
+                .zip(task.finished_at)
+                .and_then(|(started, finished)| {
+                    Duration::try_from(finished.duration_since(started))
+                        .ok()
+                        .map(output::duration)
+                });
+            vec![
+                task.id.clone(),
+                task.action.clone(),
+                task.queue.clone(),
+                task.state.clone(),
+                task.attempt.to_string(),
+                format!("{:.0}", task.created_at),
+                ran.unwrap_or_else(|| "-".to_owned()),
+                task.error
+                    .as_ref()
+                    .map_or_else(|| "-".to_owned(), |error| first_line(&error.message)),
+            ]
+        },
+    )?;
     Ok(())
 }
 
 /// The first line of a message, cut to what fits into a table.
 pub(super) fn first_line(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default();
-    if line.chars().count() <= 60 { line.to_owned() } else { line.chars().take(59).chain(['…']).collect() }
+    if line.chars().count() <= 60 {
+        line.to_owned()
+    } else {
+        line.chars().take(59).chain(['…']).collect()
+    }
 }

@@ -12,7 +12,11 @@ use super::status::ExitStatus;
 /// How long requests that are under way may take when the server stops.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-pub(super) async fn run(common: &Common, args: &WebArgs, _: &Output) -> Result<ExitStatus, Complaint> {
+pub(super) async fn run(
+    common: &Common,
+    args: &WebArgs,
+    _: &Output,
+) -> Result<ExitStatus, Complaint> {
     let mut shutdown = Shutdown::listen()?;
     let config = process::settings(common, args.flags())?;
     let runtime = process::connect(&config, "web").await?;

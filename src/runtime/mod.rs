@@ -39,10 +39,18 @@ impl RuntimeError {
     /// What to do about it, for people.
     pub fn hint(&self) -> Option<String> {
         let words = match self {
-            Self::Store(StoreError::Unavailable { .. }) => "is the server of `DATABASE_URL` running and reachable?",
-            Self::Store(StoreError::Denied { .. }) => "check user, password and database in `DATABASE_URL`",
-            Self::Broker(BrokerError::Denied { .. }) => "check user, password and virtual host in `AMQP_URL`",
-            Self::Broker(BrokerError::Unavailable { .. }) => "is the server of `AMQP_URL` running and reachable?",
+            Self::Store(StoreError::Unavailable { .. }) => {
+                "is the server of `DATABASE_URL` running and reachable?"
+            }
+            Self::Store(StoreError::Denied { .. }) => {
+                "check user, password and database in `DATABASE_URL`"
+            }
+            Self::Broker(BrokerError::Denied { .. }) => {
+                "check user, password and virtual host in `AMQP_URL`"
+            }
+            Self::Broker(BrokerError::Unavailable { .. }) => {
+                "is the server of `AMQP_URL` running and reachable?"
+            }
             Self::Executor(error) => return error.hint(),
             Self::Store(_) | Self::Broker(_) => return None,
         };
@@ -103,7 +111,11 @@ impl Runtime {
     ///
     /// [`RuntimeError`]: the store does not answer or refuses, or the broker refuses. A broker that is away is
     /// no error: it is said in the log, and tried again by itself.
-    pub async fn connect(store: &StoreAddress, broker: &BrokerAddress, role: &str) -> Result<Self, RuntimeError> {
+    pub async fn connect(
+        store: &StoreAddress,
+        broker: &BrokerAddress,
+        role: &str,
+    ) -> Result<Self, RuntimeError> {
         let clock = SystemClock::shared();
         let store = store.open().await?;
         let carriers = Background::new();
@@ -111,7 +123,10 @@ impl Runtime {
             BrokerAddress::Embedded => EmbeddedBroker::new(),
             BrokerAddress::None => NoBroker::new(),
             BrokerAddress::Amqp(url) => {
-                let name = format!("longshore-{role}:{}", ExecutorId::new(clock.now(), clock.random()));
+                let name = format!(
+                    "longshore-{role}:{}",
+                    ExecutorId::new(clock.now(), clock.random())
+                );
                 AmqpBroker::connect(url, &name, Arc::clone(&clock), &Background::new()).await?
             }
         };
@@ -131,9 +146,21 @@ impl Runtime {
     }
 
     /// The runtime of parts that are there already.
-    pub fn of(store: Arc<dyn Store>, broker: Arc<dyn Broker>, clock: Arc<dyn Clock>, carriers: Background) -> Self {
+    pub fn of(
+        store: Arc<dyn Store>,
+        broker: Arc<dyn Broker>,
+        clock: Arc<dyn Clock>,
+        carriers: Background,
+    ) -> Self {
         let group = GroupCommit::start(&carriers, &store);
-        Self { store, group, broker, clock, services: Background::new(), carriers }
+        Self {
+            store,
+            group,
+            broker,
+            clock,
+            services: Background::new(),
+            carriers,
+        }
     }
 
     /// The store.
@@ -159,7 +186,10 @@ impl Runtime {
     pub async fn check_schema(&self) -> Result<(), StoreError> {
         match self.store.schema_version().await? {
             Some(SCHEMA_VERSION) => Ok(()),
-            found => Err(StoreError::Schema { found, expected: SCHEMA_VERSION }),
+            found => Err(StoreError::Schema {
+                found,
+                expected: SCHEMA_VERSION,
+            }),
         }
     }
 
@@ -171,7 +201,9 @@ impl Runtime {
     pub fn check_broker(&self) -> Result<(), BrokerError> {
         match self.broker.health().borrow().clone() {
             Health::Up => Ok(()),
-            Health::Blocked(reason) | Health::Down(reason) => Err(BrokerError::Unavailable { reason }),
+            Health::Blocked(reason) | Health::Down(reason) => {
+                Err(BrokerError::Unavailable { reason })
+            }
         }
     }
 
@@ -226,7 +258,10 @@ impl Runtime {
             retention,
         );
         housekeeping.spawn(housekeeper.run(housekeeping.clone()));
-        Ok(RunningExecutor { executor, housekeeping })
+        Ok(RunningExecutor {
+            executor,
+            housekeeping,
+        })
     }
 
     /// Starts an executor with `slots` slots for the queue `default`, and defaults for everything else.
@@ -235,7 +270,11 @@ impl Runtime {
     ///
     /// As [`Runtime::executor`].
     #[expect(clippy::expect_used, reason = "a literal that is a name")]
-    pub async fn executor_with_slots(&self, registry: Registry, slots: u16) -> Result<RunningExecutor, RuntimeError> {
+    pub async fn executor_with_slots(
+        &self,
+        registry: Registry,
+        slots: u16,
+    ) -> Result<RunningExecutor, RuntimeError> {
         let settings = ExecutorSettings {
             name: ExecutorName::new("embedded").expect("it is a name"),
             host: "localhost".to_owned(),
@@ -249,7 +288,14 @@ impl Runtime {
     /// Stops what is left, says the last words, and closes broker and store. Drop clients and executors first:
     /// their words are waited for, at most a few seconds.
     pub async fn stop(self) {
-        let Self { store, group, broker, clock, services, carriers } = self;
+        let Self {
+            store,
+            group,
+            broker,
+            clock,
+            services,
+            carriers,
+        } = self;
         services.stop();
         services.ended().await;
         drop(group);
@@ -290,6 +336,9 @@ impl RunningExecutor {
 
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runtime").field("store", &self.store).field("broker", &self.broker).finish_non_exhaustive()
+        f.debug_struct("Runtime")
+            .field("store", &self.store)
+            .field("broker", &self.broker)
+            .finish_non_exhaustive()
     }
 }

@@ -59,13 +59,15 @@ pub struct SubmissionJson {
     /// The task it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
-    /// Reserved words of the contract that this version refuses.
+    /// Reserved for reservations; refused by this version.
     #[serde(default, skip_serializing)]
-    resources: Option<serde_json::Value>,
+    pub resources: Option<serde_json::Value>,
+    /// Reserved for prerequisites; refused by this version.
     #[serde(default, skip_serializing)]
-    after: Option<serde_json::Value>,
+    pub after: Option<serde_json::Value>,
+    /// Reserved for idempotency keys; refused by this version: an `id` of one's own does the same.
     #[serde(default, skip_serializing)]
-    idempotency_key: Option<serde_json::Value>,
+    pub idempotency_key: Option<serde_json::Value>,
 }
 
 /// A retry policy in JSON.

@@ -53,14 +53,21 @@ pub(super) async fn run(
         match seen {
             Some(Seen::Event { .. }) => done += 1,
             Some(Seen::Gap { .. }) => {}
-            None => return Err(Complaint::failed(format!("only {done} of {tasks} tasks ended, then nothing happened"))),
+            None => {
+                return Err(Complaint::failed(format!(
+                    "only {done} of {tasks} tasks ended, then nothing happened"
+                )));
+            }
         }
         if first.is_none() {
             first = Some(clock.monotonic());
             before = Usage::of(child.id());
         }
     }
-    let seconds = clock.monotonic().saturating_sub(first.unwrap_or_default()).as_secs_f64();
+    let seconds = clock
+        .monotonic()
+        .saturating_sub(first.unwrap_or_default())
+        .as_secs_f64();
     let after = Usage::of(child.id());
     let count = f64::from(u32::try_from(tasks).unwrap_or(u32::MAX));
     Ok(json!({

@@ -87,5 +87,7 @@ async fn request(http: &reqwest::Client, address: &str) -> Result<(), Complaint>
         return Ok(());
     }
     let body = answer.text().await.unwrap_or_default();
-    Err(Complaint::failed(format!("a request was answered with {status}: {body}")))
+    Err(Complaint::failed(format!(
+        "a request was answered with {status}: {body}"
+    )))
 }

@@ -18,12 +18,15 @@ use super::process;
 use super::status::ExitStatus;
 use crate::config::Config;
 use crate::domain::QueueName;
-use crate::runtime::Runtime;
 
 /// The queue of the benchmarks; it is created when it is not there.
 const QUEUE: &str = "bench";
 
-pub(super) async fn run(common: &Common, scenario: Scenario, output: &Output) -> Result<ExitStatus, Complaint> {
+pub(super) async fn run(
+    common: &Common,
+    scenario: Scenario,
+    output: &Output,
+) -> Result<ExitStatus, Complaint> {
     let config = process::settings(common, Flags::new())?;
     let runtime = process::connect(&config, "web").await?;
     let queue = QueueName::new(QUEUE)?;
@@ -45,7 +48,9 @@ fn show(output: Output, result: &Value) -> Result<(), Complaint> {
         Format::Jsonl => output.jsonl(result)?,
         Format::Table => {
             for (name, value) in result.as_object().into_iter().flatten() {
-                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                let value = value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned);
                 output.line(&format!("{name:<28}{value}"))?;
             }
         }
@@ -59,8 +64,10 @@ fn spawn(config: &Config, args: &[String]) -> Result<Child, Complaint> {
     let broker = match config.broker.address()? {
         crate::broker::BrokerAddress::Amqp(url) => url.clone(),
         other @ (crate::broker::BrokerAddress::Embedded | crate::broker::BrokerAddress::None) => {
-            return Err(Complaint::usage(format!("a benchmark runs several processes, the broker is `{other}`"))
-                .with_hint("set `AMQP_URL`"));
+            return Err(Complaint::usage(format!(
+                "a benchmark runs several processes, the broker is `{other}`"
+            ))
+            .with_hint("set `AMQP_URL`"));
         }
     };
     let child = Command::new(std::env::current_exe()?)
@@ -78,7 +85,10 @@ fn spawn(config: &Config, args: &[String]) -> Result<Child, Complaint> {
 /// Starts an executor with `slots` slots for the queue of the benchmarks.
 fn spawn_executor(config: &Config, slots: u16) -> Result<Child, Complaint> {
     let queue = format!("{QUEUE}={slots}");
-    spawn(config, &["executor", "--name", "bench", "--queue", &queue].map(str::to_owned))
+    spawn(
+        config,
+        &["executor", "--name", "bench", "--queue", &queue].map(str::to_owned),
+    )
 }
 
 /// A port that is free now.

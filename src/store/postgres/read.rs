@@ -4,7 +4,9 @@ use sqlx::PgConnection;
 
 use super::error;
 use crate::domain::limits::TREE_MAX;
-use crate::domain::{ActionName, LogChunk, LogPosition, QueueName, Task, TaskId, TaskState};
+use crate::domain::{
+    ActionName, LogChunk, LogPosition, QueueName, QueueRecord, Task, TaskId, TaskState,
+};
 use crate::store::change::{attempt, ends_of_a_wait, uuids, without};
 use crate::store::row::{LogRow, TaskRow, name, number, task_columns, tasks as tasks_of};
 use crate::store::time::Time;

@@ -6,7 +6,9 @@ use sqlx::SqliteConnection;
 use super::error;
 use super::submit::hex;
 use crate::domain::limits::TREE_MAX;
-use crate::domain::{ActionName, LogChunk, LogPosition, QueueName, Task, TaskId, TaskState};
+use crate::domain::{
+    ActionName, LogChunk, LogPosition, QueueName, QueueRecord, Task, TaskId, TaskState,
+};
 use crate::store::change::{attempt, ends_of_a_wait, without};
 use crate::store::row::{LogRow, TaskRow, name, number, task_columns, tasks as tasks_of, text};
 use crate::store::{List, StoreError, StoreIdentity};

@@ -11,7 +11,7 @@ use super::status::ExitStatus;
 use crate::client::{Client, Waited};
 use crate::config::Config;
 use crate::domain::limits::PAGE_MAX;
-use crate::domain::{LogPosition, PayloadLimits, Submission, Task, TaskId, TaskState};
+use crate::domain::{LogChunk, LogPosition, PayloadLimits, Submission, Task, TaskId, TaskState};
 use crate::runtime::Runtime;
 use crate::store::{Cancelled, List};
 use crate::wire::{LogChunkJson, RetryJson, SubmissionJson, TaskJson};
@@ -330,7 +330,7 @@ async fn logs(config: &Config, id: TaskId, output: Output) -> Result<ExitStatus,
                 Format::Json | Format::Jsonl => output.jsonl(&LogChunkJson::from(chunk))?,
             }
         }
-        after = chunks.last().map(|chunk| chunk.position);
+        after = chunks.last().map(LogChunk::end).or(after);
         if chunks.len() < LOG_PAGE {
             store.close().await;
             return Ok(ExitStatus::Done);

@@ -53,6 +53,17 @@ pub struct LogChunk {
     pub text: String,
 }
 
+impl LogChunk {
+    /// The place behind it: where to read on.
+    pub fn end(&self) -> LogPosition {
+        let offset = self.position.offset + self.text.len() as u64;
+        LogPosition {
+            offset,
+            ..self.position
+        }
+    }
+}
+
 impl fmt::Display for LogStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())

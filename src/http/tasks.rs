@@ -150,7 +150,8 @@ pub(super) async fn logs(
     let chunks = app.client.logs(task_id(&id)?, after, limit).await?;
     let next = chunks
         .last()
-        .map(|chunk| format!("{}:{}", chunk.position.attempt, chunk.position.offset));
+        .map(|chunk| chunk.end())
+        .map(|end| format!("{}:{}", end.attempt, end.offset));
     Ok(Json(LogsPage {
         chunks: chunks.iter().map(LogChunkJson::from).collect(),
         next,

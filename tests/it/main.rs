@@ -8,6 +8,7 @@
 
 mod broker;
 mod contract;
+mod executor;
 mod roles;
 mod store;
 mod support;

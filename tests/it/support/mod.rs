@@ -5,3 +5,4 @@ pub(crate) mod eventually;
 pub(crate) mod keeper;
 pub(crate) mod rabbitmq;
 pub(crate) mod services;
+pub(crate) mod world;

@@ -6,15 +6,17 @@ use std::time::Duration;
 use longshore::action::builtin::{self, Allowed};
 use longshore::action::{Context, Registry};
 use longshore::background::Background;
+use longshore::broker::embedded::EmbeddedBroker;
 use longshore::broker::{Broker, Since};
 use longshore::client::{Client, ClientSettings, Waited};
 use longshore::clock::{Clock, Sleep, SystemClock};
 use longshore::domain::{
-    ActionName, ExecutorName, Failure, Payload, PayloadLimits, QueueName, Slots, Submission, Task, TaskId,
+    ActionName, ExecutorName, Failure, Payload, PayloadLimits, QueueName, Slots, Submission, Task,
+    TaskId,
 };
 use longshore::executor::ExecutorSettings;
 use longshore::runtime::{DEFAULT_RETENTION, RunningExecutor, Runtime};
-use longshore::store::Store;
+use longshore::store::{Store, StoreAddress};
 use longshore::tap::{Filter, Seen, Tap};
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -26,6 +28,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct World {
     pub(crate) runtime: Runtime,
     pub(crate) client: Client,
+    pub(crate) broker: Arc<EmbeddedBroker>,
     /// Opens the doors of the action `gate`: one permit lets one task through.
     pub(crate) gate: Arc<Semaphore>,
     /// Counts the tasks that wait at the gate, or have passed it.
@@ -35,23 +38,29 @@ pub(crate) struct World {
 impl World {
     /// Embedded: SQLite in memory, the broker in this process.
     pub(crate) async fn embedded() -> Self {
-        Self::over(Runtime::in_memory().await.unwrap()).await
+        Self::with_clock(SystemClock::shared()).await
     }
 
     /// Embedded, where an hour takes 36 seconds.
     pub(crate) async fn hurried() -> Self {
-        let address: longshore::store::StoreAddress = "sqlite::memory:".parse().unwrap();
-        let store = address.open().await.unwrap();
-        store.migrate().await.unwrap();
-        let broker: Arc<dyn Broker> = longshore::broker::embedded::EmbeddedBroker::new();
-        let clock = Arc::new(Hurried(SystemClock::shared()));
-        Self::over(Runtime::of(store, broker, clock, Background::new())).await
+        Self::with_clock(Arc::new(Hurried(SystemClock::shared()))).await
     }
 
-    /// A system on `runtime`.
-    pub(crate) async fn over(runtime: Runtime) -> Self {
+    async fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        let address: StoreAddress = "sqlite::memory:".parse().unwrap();
+        let store = address.open().await.unwrap();
+        store.migrate().await.unwrap();
+        let embedded = EmbeddedBroker::new();
+        let broker: Arc<dyn Broker> = Arc::<EmbeddedBroker>::clone(&embedded);
+        let runtime = Runtime::of(store, broker, clock, Background::new());
         let client = runtime.client(ClientSettings::default()).await.unwrap();
-        Self { runtime, client, gate: Arc::new(Semaphore::new(0)), arrived: Arc::new(Semaphore::new(0)) }
+        Self {
+            runtime,
+            client,
+            broker: embedded,
+            gate: Arc::new(Semaphore::new(0)),
+            arrived: Arc::new(Semaphore::new(0)),
+        }
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn Store> {
@@ -60,25 +69,36 @@ impl World {
 
     /// The built-in actions (`command` may run anything), and `gate`, which waits to be let through.
     pub(crate) fn registry(&self) -> Registry {
-        let allowed = Allowed::new(["*".to_owned()], std::env::vars());
+        let allowed = Allowed::new(["*".to_owned()], longshore::config::env::variables());
         let (gate, arrived) = (Arc::clone(&self.gate), Arc::clone(&self.arrived));
-        builtin::registry(Arc::clone(self.runtime.clock()), allowed).with_fn("gate", move |_: Context, input: Payload| {
-            let (gate, arrived) = (Arc::clone(&gate), Arc::clone(&arrived));
-            async move {
-                arrived.add_permits(1);
-                gate.acquire().await?.forget();
-                Ok::<_, Failure>(input)
-            }
-        })
+        builtin::registry(Arc::clone(self.runtime.clock()), allowed).with_fn(
+            "gate",
+            move |_: Context, input: Payload| {
+                let (gate, arrived) = (Arc::clone(&gate), Arc::clone(&arrived));
+                async move {
+                    arrived.add_permits(1);
+                    gate.acquire().await?.forget();
+                    Ok::<_, Failure>(input)
+                }
+            },
+        )
     }
 
     /// An executor with `slots` for the queue `default`.
     pub(crate) async fn executor(&self, slots: u16) -> RunningExecutor {
-        self.executor_with(self.registry(), &[("default", slots)]).await
+        self.executor_with(self.registry(), &[("default", slots)])
+            .await
     }
 
-    pub(crate) async fn executor_with(&self, registry: Registry, queues: &[(&str, u16)]) -> RunningExecutor {
-        let slots = queues.iter().map(|(name, slots)| (QueueName::new(name).unwrap(), *slots)).collect::<Slots>();
+    pub(crate) async fn executor_with(
+        &self,
+        registry: Registry,
+        queues: &[(&str, u16)],
+    ) -> RunningExecutor {
+        let slots = queues
+            .iter()
+            .map(|(name, slots)| (QueueName::new(name).unwrap(), *slots))
+            .collect::<Slots>();
         let settings = ExecutorSettings {
             name: ExecutorName::new("x").unwrap(),
             host: "localhost".to_owned(),
@@ -86,7 +106,10 @@ impl World {
             creates_queues: true,
             limits: PayloadLimits::default(),
         };
-        self.runtime.executor(registry, settings, DEFAULT_RETENTION).await.unwrap()
+        self.runtime
+            .executor(registry, settings, DEFAULT_RETENTION)
+            .await
+            .unwrap()
     }
 
     /// Submits and answers with the task's id.
@@ -104,7 +127,12 @@ impl World {
 
     /// Submits and waits until the task ends.
     pub(crate) async fn run(&self, submission: Submission) -> Task {
-        match self.client.submit_and_wait(submission, PATIENCE).await.unwrap() {
+        match self
+            .client
+            .submit_and_wait(submission, PATIENCE)
+            .await
+            .unwrap()
+        {
             Waited::Ended(task) => task,
             Waited::StillOpen(task) => panic!("still {}: {task:?}", task.state),
         }
@@ -113,12 +141,18 @@ impl World {
     /// Waits until `count` tasks have come to the gate.
     pub(crate) async fn wait_at_gate(&self, count: u32) {
         let arrived = self.arrived.acquire_many(count);
-        tokio::time::timeout(PATIENCE, arrived).await.expect("the tasks came to the gate").unwrap().forget();
+        tokio::time::timeout(PATIENCE, arrived)
+            .await
+            .expect("the tasks came to the gate")
+            .unwrap()
+            .forget();
     }
 
     /// A tap on everything from the beginning.
     pub(crate) async fn tap(&self) -> Tap {
-        Tap::open(self.runtime.broker(), Filter::default(), Since::First).await.unwrap()
+        Tap::open(self.runtime.broker(), Filter::default(), Since::First)
+            .await
+            .unwrap()
     }
 
     /// Stops the executors and everything else.
@@ -134,7 +168,10 @@ impl World {
 
 /// A submission of `action` with `input`.
 pub(crate) fn submission(action: &str, input: &serde_json::Value) -> Submission {
-    Submission::new(ActionName::new(action).unwrap(), Payload::of(input).unwrap())
+    Submission::new(
+        ActionName::new(action).unwrap(),
+        Payload::of(input).unwrap(),
+    )
 }
 
 /// A submission of the action that waits to be let through.
@@ -144,17 +181,29 @@ pub(crate) fn gate() -> Submission {
 
 /// What a task returned, as JSON.
 pub(crate) fn output(task: &Task) -> serde_json::Value {
-    task.output.as_ref().unwrap_or_else(|| panic!("no output: {:?}", task.error)).decode().unwrap()
+    task.output
+        .as_ref()
+        .unwrap_or_else(|| panic!("no output: {:?}", task.error))
+        .decode()
+        .unwrap()
 }
 
 /// The message of a task's error.
 pub(crate) fn error(task: &Task) -> &str {
-    &task.error.as_ref().unwrap_or_else(|| panic!("no error: {task:?}")).message
+    &task
+        .error
+        .as_ref()
+        .unwrap_or_else(|| panic!("no error: {task:?}"))
+        .message
 }
 
 /// The next event of a tap as `kind action`, within patience.
 pub(crate) async fn next_event(tap: &mut Tap) -> (String, TaskId) {
-    match tokio::time::timeout(PATIENCE, tap.next()).await.expect("an event comes").unwrap() {
+    match tokio::time::timeout(PATIENCE, tap.next())
+        .await
+        .expect("an event comes")
+        .unwrap()
+    {
         Seen::Event { event, .. } => (event.filter_key(), event.task),
         Seen::Gap { missed } => panic!("{missed} messages are missing"),
     }

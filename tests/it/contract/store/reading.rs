@@ -1,10 +1,11 @@
 //! Reading, logs and the schema.
 
+use longshore::domain::QueueRecord;
 use longshore::domain::limits::PAGE_MAX;
 use longshore::domain::{
     Attempt, LogChunk, LogPosition, LogStream, Submission, Task, TaskId, TaskState,
 };
-use longshore::store::{List, QueueRecord, SCHEMA_VERSION, StoreError};
+use longshore::store::{List, SCHEMA_VERSION, StoreError};
 use uuid::Uuid;
 
 use super::World;

@@ -113,6 +113,7 @@ async fn pool(
     options: SqliteConnectOptions,
     connections_max: u32,
 ) -> Result<SqlitePool, StoreError> {
+    let path = options.get_filename().display().to_string();
     SqlitePoolOptions::new()
         .max_connections(connections_max)
         .min_connections(1)
@@ -122,7 +123,17 @@ async fn pool(
         .test_before_acquire(false)
         .connect_with(options)
         .await
-        .map_err(error::of)
+        .map_err(|error| match error::of(error) {
+            // SQLite does not say which file.
+            StoreError::Denied { reason } => StoreError::Denied {
+                reason: format!("`{path}`: {reason}"),
+            },
+            other @ (StoreError::Unavailable { .. }
+            | StoreError::Address { .. }
+            | StoreError::Schema { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::Statement { .. }) => other,
+        })
 }
 
 async fn connection(pool: &SqlitePool) -> Result<PoolConnection<Sqlite>, StoreError> {

@@ -9,6 +9,7 @@
 mod broker;
 mod contract;
 mod executor;
+mod http;
 mod roles;
 mod store;
 mod support;

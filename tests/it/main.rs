@@ -7,6 +7,7 @@
 )]
 
 mod broker;
+mod cli;
 mod contract;
 mod executor;
 mod http;

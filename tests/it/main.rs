@@ -9,6 +9,7 @@
 mod broker;
 mod contract;
 mod executor;
+mod fleet;
 mod roles;
 mod store;
 mod support;

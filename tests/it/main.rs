@@ -14,3 +14,4 @@ mod roles;
 mod store;
 mod support;
 mod tidy;
+mod wire;

@@ -14,7 +14,7 @@ use crate::domain::QueueName;
 pub(super) async fn run(
     common: &Common,
     verb: BrokerVerb,
-    output: &Output,
+    output: Output,
 ) -> Result<ExitStatus, Complaint> {
     if matches!(verb, BrokerVerb::Definitions) {
         let topology = topology::topology(&[QueueName::default_queue()]);
@@ -26,7 +26,7 @@ pub(super) async fn run(
     match verb {
         BrokerVerb::Plan => {
             let changes = management.plan(&topology, Users::Permitted).await?;
-            show(*output, &changes)?;
+            show(output, &changes)?;
             output.say(&match changes.len() {
                 0 => "the broker is as it should be".to_owned(),
                 count => {
@@ -37,13 +37,13 @@ pub(super) async fn run(
         }
         BrokerVerb::Apply => {
             let changes = management.apply(&topology, Users::Permitted).await?;
-            show(*output, &changes)?;
+            show(output, &changes)?;
             output.say(&format!("{} changes made", changes.len()));
             Ok(ExitStatus::Done)
         }
         BrokerVerb::Check => {
             let check = management.check(&topology, Users::Permitted).await?;
-            show(*output, &check.changes)?;
+            show(output, &check.changes)?;
             check
                 .troubles
                 .iter()

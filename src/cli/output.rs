@@ -88,6 +88,10 @@ impl Output {
     }
 
     /// Writes text as it is.
+    #[expect(
+        clippy::unused_self,
+        reason = "what a command writes goes through its output"
+    )]
     pub(super) fn text(self, text: &str) -> std::io::Result<()> {
         let mut stdout = std::io::stdout().lock();
         stdout.write_all(text.as_bytes())?;
@@ -96,6 +100,10 @@ impl Output {
 
     /// Says something to people.
     #[expect(clippy::print_stderr, reason = "this is the place that prints")]
+    #[expect(
+        clippy::unused_self,
+        reason = "what a command says goes through its output"
+    )]
     pub(super) fn say(self, words: &str) {
         eprintln!("{words}");
     }

@@ -395,7 +395,7 @@ async fn hear(mut results: Deliveries, waiters: Arc<Waiters>, background: Backgr
                 }
             }
             Err(error) => {
-                tracing::warn!(error = %error, "A result message cannot be read; the store makes up for it")
+                tracing::warn!(error = %error, "A result message cannot be read; the store makes up for it");
             }
         }
         delivery.ack();

@@ -29,7 +29,7 @@ pub(super) async fn run(shared: &Arc<Shared>, task: Task) {
     let task = Arc::new(task);
     let running = shared.running.enter(&task);
     let limit = time_limit(&task);
-    let result = until_it_ends(shared, &task, &running, limit.map(|limit| limit.after())).await;
+    let result = until_it_ends(shared, &task, &running, limit.map(TimeLimit::after)).await;
     let stop = running.stop().borrow().clone();
     let ending = match (result, stop) {
         (Some(Ok(output)), _) => match output.within(shared.limits) {

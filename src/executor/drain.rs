@@ -111,7 +111,7 @@ impl Executor {
                     .for_each(|facts| self.shared.outgoing.report(facts));
             }
             Err(error) => {
-                tracing::warn!(error = %error, "The store did not take the farewell; the lease ends by itself")
+                tracing::warn!(error = %error, "The store did not take the farewell; the lease ends by itself");
             }
         }
     }

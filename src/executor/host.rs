@@ -50,7 +50,7 @@ impl Host for AttemptHost {
                 self.shared
                     .outgoing
                     .announce(EventKind::Created, &facts)
-                    .await
+                    .await;
             }
             Submitted::Known(_) => {} // A former attempt made it.
             Submitted::Refused(refusal) => return Err(Failure::fatal(refusal)),

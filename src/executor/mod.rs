@@ -229,13 +229,13 @@ impl Executor {
         self.keep
             .spawn(lease::keep(Arc::clone(shared), self.keep.clone()));
         self.intake(control, |shared, delivery| async move {
-            control::carry_out(&shared, delivery).await
+            control::carry_out(&shared, delivery).await;
         });
         self.intake(signals, |shared, delivery| async move {
-            control::carry_out(&shared, delivery).await
+            control::carry_out(&shared, delivery).await;
         });
         self.intake(submissions, |shared, delivery| async move {
-            submissions::take(&shared, delivery).await
+            submissions::take(&shared, delivery).await;
         });
         let all: Vec<Arc<QueueSlots>> = queues.iter().map(|(slots, _)| Arc::clone(slots)).collect();
         for (slots, deliveries) in queues {

@@ -282,20 +282,6 @@ pub(super) fn owner(executor: ExecutorId) -> Uuid {
     executor.as_uuid()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_event_leads_to_one_state_so_that_a_statement_can_be_told() {
-        for event in TaskEvent::ALL {
-            let step = Step::of(event);
-            assert!(!step.from.is_empty());
-            assert!(step.to.parse::<TaskState>().is_ok());
-        }
-    }
-}
-
 /// The words of the states that end a wait.
 pub(super) fn ends_of_a_wait() -> Vec<&'static str> {
     let ends = TaskState::ALL
@@ -312,4 +298,18 @@ pub(super) fn without(tasks: &[TaskId], open: &[Uuid]) -> Vec<TaskId> {
         .copied()
         .filter(|task| !open.contains(&task.as_uuid()));
     ended.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_leads_to_one_state_so_that_a_statement_can_be_told() {
+        for event in TaskEvent::ALL {
+            let step = Step::of(event);
+            assert!(!step.from.is_empty());
+            assert!(step.to.parse::<TaskState>().is_ok());
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! A first task: an action, an executor that runs it, and a client that waits for the result, all in one process.
 
+#![expect(clippy::print_stdout, reason = "it shows its result")]
+
 use std::time::Duration;
 
 use longshore::action::Registry;
@@ -17,16 +19,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = runtime.client(ClientSettings::default()).await?;
 
     let submission = Submission::new(ActionName::new("greet")?, Payload::of("world")?);
-    let waited = client.submit_and_wait(submission, Duration::from_secs(10));
-    println!(
-        "{}",
-        waited
-            .await?
-            .into_task()
-            .output
-            .unwrap_or_else(Payload::null)
-            .as_str()
-    );
+    let limit = Duration::from_secs(10);
+    let task = client.submit_and_wait(submission, limit).await?.into_task();
+    println!("{}", task.output.ok_or("no output")?.as_str());
 
     let _drained = executor.drain(Duration::from_secs(1)).await;
     drop((client, executor));

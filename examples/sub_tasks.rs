@@ -1,5 +1,7 @@
 //! An action that creates sub-tasks. Prints the tree once all of them have ended.
 
+#![expect(clippy::print_stdout, reason = "it shows its result")]
+
 use std::time::Duration;
 
 use longshore::action::{Context, Registry};

@@ -228,7 +228,7 @@ pub(super) enum TaskVerb {
         #[arg(long, value_name = "SECONDS")]
         timeout: Option<f64>,
     },
-    /// Cancels a task and all below it.
+    /// Cancels a task and all below it, at most 10000 tasks at once.
     Cancel {
         /// The task's id.
         id: String,

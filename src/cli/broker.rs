@@ -98,14 +98,21 @@ fn vhost(config: &Config) -> Result<String, Complaint> {
         Some(BrokerAddress::Amqp(url)) => {
             let rest = url.split_once("://").map_or("", |(_, rest)| rest);
             let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-            let path = rest.split_once('/').map_or("", |(_, path)| path);
-            let path = path.split('?').next().unwrap_or_default();
-            // No path at all is the virtual host `/`.
-            let path = if path.is_empty() {
-                "/".to_owned()
-            } else {
-                path.replace("%2f", "/").replace("%2F", "/")
-            };
+            let path = rest
+                .split_once('/')
+                .map(|(_, path)| path.split('?').next().unwrap_or_default());
+            // No path at all is the virtual host `/`; an empty one is the empty name, which no broker has.
+            let path = path.map_or_else(
+                || "/".to_owned(),
+                |path| path.replace("%2f", "/").replace("%2F", "/"),
+            );
+            if path.is_empty() {
+                return Err(
+                    Complaint::usage("the address of the broker names no virtual host").with_hint(
+                        "end it with `/longshore`, or with `/%2f` for the virtual host `/`",
+                    ),
+                );
+            }
             Ok(path)
         }
         Some(other @ (BrokerAddress::Embedded | BrokerAddress::None)) => Err(Complaint::usage(

@@ -13,6 +13,7 @@ use crate::action::{Context, Stop};
 use crate::clock::{Pauses, PausesKind};
 use crate::domain::{
     Ending, Failure, Payload, Settlement, Task, TaskFacts, TaskState, ending_of_failure,
+    ending_of_loss,
 };
 use crate::store::Settled;
 use crate::wire::EventKind;
@@ -40,7 +41,13 @@ pub(super) async fn run(shared: &Arc<Shared>, task: Task) {
             }
         },
         (_, Some(Stop::Cancelled(reason))) => Ending::Cancelled(Failure::fatal(reason)),
-        (_, Some(Stop::Released)) => Ending::Released,
+        (_, Some(Stop::Released)) => {
+            let name = &shared.record.name;
+            let cause = format!(
+                "the executor `{name}` stopped while it ran the task, whose delivery is `once`"
+            );
+            ending_of_loss(&options, Failure::fatal(cause))
+        }
         (_, Some(Stop::TimeLimit)) => match limit {
             Some(TimeLimit::Deadline(_)) => {
                 Ending::Failed(Failure::fatal("the deadline of the task passed"))

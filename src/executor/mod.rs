@@ -281,8 +281,9 @@ async fn make_queues(
     for queue in settings.slots.keys() {
         let exists = known.iter().any(|record| record.name == *queue);
         if settings.creates_queues {
-            store.create_queue(queue).await?;
+            // The broker first: a queue that is in the store only would take tasks that nobody announces.
             broker.create_queue(queue).await?;
+            store.create_queue(queue).await?;
         } else if !exists {
             return Err(StartError::UnknownQueue {
                 queue: queue.clone(),

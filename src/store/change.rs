@@ -10,8 +10,8 @@ use super::row::{TaskRow, failure_text};
 use super::time::{Time, micros};
 use super::{Settled, StoreError, TakenOver};
 use crate::domain::{
-    Delivery, Ending, ExecutorId, Failure, IllegalTransition, OnFailure, Settlement, Task,
-    TaskEvent, TaskFacts, TaskId, TaskState,
+    Ending, ExecutorId, Failure, IllegalTransition, Settlement, Task, TaskEvent, TaskFacts, TaskId,
+    TaskState, ending_of_loss,
 };
 
 /// The word for the state that every attempt ends in.
@@ -103,11 +103,7 @@ impl Change {
     pub(super) fn of_lost(row: &TaskRow, executor: &LostExecutor) -> Result<Self, StoreError> {
         let ending = match row.options() {
             _ if row.is_being_cancelled() => Ending::Released,
-            Ok(options) => match (options.delivery, options.on_failure) {
-                (Delivery::Rerun, _) => Ending::Released,
-                (Delivery::Once, OnFailure::Fail) => Ending::Failed(executor.failure()),
-                (Delivery::Once, OnFailure::Pause) => Ending::Paused(executor.failure()),
-            },
+            Ok(options) => ending_of_loss(&options, executor.failure()),
             // Whether it may run again cannot be read, so it does not.
             Err(error) => Ending::Failed(Failure::fatal(error)),
         };

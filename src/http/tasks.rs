@@ -14,7 +14,7 @@ use super::submit::wait_limit;
 use super::{App, Problem};
 use crate::client::Waited;
 use crate::domain::limits::{PAGE_DEFAULT, PAGE_MAX};
-use crate::domain::{Attempt, LogPosition, TaskId, TaskState};
+use crate::domain::{Attempt, LogChunk, LogPosition, TaskId, TaskState};
 use crate::store::{Cancelled, List};
 use crate::wire::{ExecutorJson, LogChunkJson, QueueJson, TaskJson, TaskPage};
 
@@ -44,7 +44,7 @@ pub(super) async fn list(
     State(app): State<App>,
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<TaskPage>, Problem> {
-    let list = asked(read(query)?)?;
+    let list = asked(&read(query)?)?;
     let tasks = app.client.list(&list).await?;
     let next = (tasks.len() == list.limit)
         .then(|| tasks.last().map(|task| task.id.to_string()))
@@ -55,7 +55,7 @@ pub(super) async fn list(
     }))
 }
 
-fn asked(query: ListQuery) -> Result<List, Problem> {
+fn asked(query: &ListQuery) -> Result<List, Problem> {
     let states = query
         .state
         .as_deref()
@@ -150,7 +150,7 @@ pub(super) async fn logs(
     let chunks = app.client.logs(task_id(&id)?, after, limit).await?;
     let next = chunks
         .last()
-        .map(|chunk| chunk.end())
+        .map(LogChunk::end)
         .map(|end| format!("{}:{}", end.attempt, end.offset));
     Ok(Json(LogsPage {
         chunks: chunks.iter().map(LogChunkJson::from).collect(),
@@ -187,7 +187,7 @@ pub(super) async fn cancel(
         .collect();
     let status = match app.client.cancel(id, &reason).await? {
         Cancelled::Unknown => return Err(crate::client::ClientError::Unknown(id).into()),
-        Cancelled::Final(state) if state == TaskState::Cancelled => StatusCode::OK,
+        Cancelled::Final(TaskState::Cancelled) => StatusCode::OK,
         Cancelled::Final(state) => {
             let detail = format!("the task `{id}` is final already: {state}");
             return Err(Problem::new(StatusCode::CONFLICT, detail));

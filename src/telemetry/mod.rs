@@ -25,7 +25,8 @@ fn subscriber<W>(config: &LogConfig, is_coloured: bool, writer: W) -> impl Subsc
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::new(config.filter.as_str()); // It was checked when it was loaded.
+    // What lapin says of a refusal comes back as an error, and is said by whoever asked. A filter that names it wins.
+    let filter = EnvFilter::new(format!("lapin=off,{}", config.filter.as_str())); // It was checked when it was loaded.
     let layer = fmt::layer().with_writer(writer).with_ansi(is_coloured);
     let layer = match config.format {
         LogFormat::Text => layer.boxed(),

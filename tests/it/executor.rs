@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use longshore::action::{Context, Registry};
 use longshore::broker::{Content, Ingress, Message};
-use longshore::domain::{Failure, Payload, RetryPolicy, TaskState};
+use longshore::domain::{Delivery, Failure, Payload, RetryPolicy, TaskState};
 use longshore::store::Cancelled;
 use serde_json::json;
 
@@ -381,6 +381,22 @@ async fn a_drain_gives_back_what_does_not_end_and_another_executor_goes_on() {
     assert_eq!(task.executor, Some(second.id()));
     drop(first);
     world.stop([second]).await;
+}
+
+#[tokio::test]
+async fn a_drain_does_not_give_back_what_may_run_only_once() {
+    let world = World::embedded().await;
+    let first = world.executor(1).await;
+    let mut submission = gate();
+    submission.options.delivery = Delivery::Once;
+    let task = world.submit(submission).await;
+    world.wait_at_gate(1).await;
+    assert_eq!(first.drain(Duration::ZERO).await.given_back, 1);
+    let task = world.ended(task).await;
+    assert_eq!((task.state, task.attempt.0), (TaskState::Failed, 1));
+    assert!(error(&task).contains("`once`"), "{}", error(&task));
+    drop(first);
+    world.stop([]).await;
 }
 
 #[tokio::test]

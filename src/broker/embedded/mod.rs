@@ -1,4 +1,4 @@
-//! A broker in this process: the same [`topology`](super::topology), bounded queues, nothing on disk.
+//! A broker in this process: the same `topology`, bounded queues, nothing on disk.
 
 mod routes;
 mod shelf;

@@ -306,7 +306,7 @@ impl FleetTap {
                     event, exchange, ..
                 } => {
                     let is_last = is_last(&event);
-                    self.seen.push((event, exchange));
+                    self.seen.push((*event, exchange));
                     if is_last {
                         return;
                     }

@@ -228,7 +228,8 @@ async fn sigterm_drains_an_executor_and_a_second_one_hands_its_tasks_back() {
     let old = pids(&fleet, "long", 1).await;
     pids(&fleet, "short", 1).await;
     first.signal(Signal::SIGTERM);
-    first.said("2 tasks may run on for").await;
+    let stopping = first.said("may run on for").await;
+    assert_eq!(stopping["tasks"], 2);
     let second = fleet.executor("x2", &flags).await;
     let later = web
         .run(&json!({"action": "echo", "input": "after the signal"}))
@@ -241,11 +242,11 @@ async fn sigterm_drains_an_executor_and_a_second_one_hands_its_tasks_back() {
         (&json!("succeeded"), &json!(1))
     );
     first
-        .said(&format!("Waiting for 1 tasks to end: {long}"))
+        .said(&format!("Waiting for what runs (1): {long}"))
         .await;
     first.signal(Signal::SIGTERM);
     assert!(first.ended().await.success());
-    first.said("1 tasks were given back").await;
+    assert_eq!(first.said("Stopped").await["tasks"], 1);
     assert!(
         !is_running(&old[0]),
         "the program of the first attempt runs on"
@@ -376,5 +377,28 @@ async fn a_web_server_killed_while_clients_wait_leaves_the_answer_to_another() {
     let repeated: Value = repeated.unwrap().json().await.unwrap();
     assert_eq!(repeated["output"], waited["output"]);
     fleet.is_idle().await;
+    drop(executor);
+}
+
+#[tokio::test]
+async fn a_web_server_lets_browsers_tap_with_the_rights_of_its_role() {
+    let fleet = Fleet::begin().await;
+    let web = fleet.web("w1").await;
+    let executor = fleet.executor("x1", &[]).await;
+    let id = web.submit(&json!({"action": "echo"})).await;
+    web.finished(&id).await;
+    let request = web.request(Method::GET, "/v1/taps?since=first");
+    let mut response = request.send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let mut heard = String::new();
+    while !(heard.contains("event: succeeded") && heard.contains(&id)) {
+        let chunk = tokio::time::timeout(PATIENCE, response.chunk());
+        let chunk = chunk
+            .await
+            .expect(&heard)
+            .unwrap()
+            .expect("the stream goes on");
+        heard.push_str(&String::from_utf8_lossy(&chunk));
+    }
     drop(executor);
 }

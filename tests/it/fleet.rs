@@ -49,7 +49,11 @@ fn files() -> Vec<PathBuf> {
 
 fn hash(file: &Path) -> String {
     let digest = Sha256::digest(fs::read(file).unwrap());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap();
+    let digits = digest
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
+    digits.collect()
 }
 
 fn sha256sum(file: &Path, queue: &str) -> Value {
@@ -77,8 +81,15 @@ async fn run_commands(webs: [&Web; 2]) -> BTreeMap<String, String> {
     let run = async |number: usize| {
         let (file, expected) = &files[number % files.len()];
         let (web, other) = (webs[number % 2], webs[(number + 1) % 2]);
-        let command = sha256sum(file, if number % 5 == 0 { "bulk" } else { "default" });
-        let task = if number / 2 % 2 == 0 {
+        let command = sha256sum(
+            file,
+            if number.is_multiple_of(5) {
+                "bulk"
+            } else {
+                "default"
+            },
+        );
+        let task = if (number / 2).is_multiple_of(2) {
             web.run(&command).await
         } else {
             let id = web.submit(&command).await;

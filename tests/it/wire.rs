@@ -131,10 +131,8 @@ async fn history_until(tap: &Stranger, task: &str, last: &str) -> Vec<Value> {
         let headers = delivery.properties.headers().as_ref().unwrap();
         assert!(headers.inner().contains_key("x-stream-offset"));
         let message: Value = serde_json::from_slice(&delivery.data).unwrap();
-        let events = match &message {
-            Value::Array(events) => events.clone(),
-            event => vec![event.clone()],
-        };
+        let events = message.as_array().cloned();
+        let events = events.unwrap_or_else(|| vec![message.clone()]);
         for event in events.iter().filter(|event| event["subject"] == task) {
             found.push(message.clone());
             if event["type"] == last {

@@ -12,4 +12,5 @@ mod executor;
 mod roles;
 mod store;
 mod support;
+mod taps;
 mod tidy;

@@ -576,3 +576,20 @@ async fn a_wait_that_is_over_says_that_the_task_goes_on() {
     assert_eq!(world.ended(task.id).await.state, TaskState::Succeeded);
     world.stop([executor]).await;
 }
+
+#[tokio::test]
+async fn an_action_is_accepted_as_soon_as_an_executor_offers_it() {
+    let world = World::hurried().await;
+    let settings = longshore::client::ClientSettings {
+        refuses_unknown_actions: true,
+        ..longshore::client::ClientSettings::default()
+    };
+    let strict = world.runtime.client(settings).await.unwrap();
+    let refused = strict.submit(submission("echo", &json!(1))).await;
+    assert!(refused.is_err(), "{refused:?}");
+    let executor = world.executor(1).await;
+    let task = strict.submit(submission("echo", &json!(1))).await.unwrap();
+    assert_eq!(world.ended(task.task.id).await.state, TaskState::Succeeded);
+    drop(strict);
+    world.stop([executor]).await;
+}

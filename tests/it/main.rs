@@ -9,8 +9,10 @@
 mod broker;
 mod contract;
 mod executor;
+mod fleet;
 mod roles;
 mod store;
 mod support;
 mod taps;
 mod tidy;
+mod wire;

@@ -124,8 +124,8 @@ mod tests {
     fn what_may_run_only_once_is_not_given_to_another_executor() {
         let end = |delivery, on_failure| {
             let options = Options {
-                delivery,
                 on_failure,
+                delivery,
                 ..Options::default()
             };
             ending_of_loss(&options, Failure::fatal("lost")).event()

@@ -13,5 +13,6 @@ mod fleet;
 mod roles;
 mod store;
 mod support;
+mod taps;
 mod tidy;
 mod wire;

@@ -4,6 +4,8 @@ mod routes;
 mod shelf;
 mod switch;
 
+pub use shelf::HISTORY_LENGTH_MAX;
+
 use std::sync::{Arc, Mutex, Weak};
 
 use async_trait::async_trait;

@@ -195,13 +195,10 @@ impl Ended {
             &["ACTION", "STATE", "WAITED", "RAN", "RESULT"],
             tasks.map(row),
         )?;
-        let hidden = self.files.len().saturating_sub(SHOWN_MAX);
-        if hidden > 0 {
-            output.line(&format!("({hidden} more files like these)"))?;
-        }
         let (files, took) = (self.files.len(), output::duration(took));
         output.say(&format!(
-            "done in {took}: {files} files hashed, one task failed as it should, one was cancelled while it ran"
+            "done in {took}: {files} files hashed (the first {SHOWN_MAX} are shown), one task failed as it should, one was \
+             cancelled while it ran"
         ));
         output.say(
             "next: `longshore dev` for a system to play with, `longshore --help` for everything",

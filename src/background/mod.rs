@@ -9,6 +9,8 @@ use tokio_util::task::TaskTracker;
 #[derive(Debug, Clone, Default)]
 pub struct Background {
     tracker: TaskTracker,
+    /// What the whole has started, when this is a part of it.
+    whole: Option<TaskTracker>,
     stop: CancellationToken,
 }
 
@@ -23,6 +25,7 @@ impl Background {
     pub fn part(&self) -> Self {
         Self {
             tracker: TaskTracker::new(),
+            whole: Some(self.tracker.clone()),
             stop: self.stop.child_token(),
         }
     }
@@ -36,7 +39,11 @@ impl Background {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        drop(tokio::spawn(self.tracker.track_future(future)));
+        let future = self.tracker.track_future(future);
+        drop(match &self.whole {
+            Some(whole) => tokio::spawn(whole.track_future(future)),
+            None => tokio::spawn(future),
+        });
     }
 
     /// Resolves once the work shall stop.
@@ -59,7 +66,7 @@ impl Background {
         self.stop.cancel();
     }
 
-    /// Resolves once everything that was started has ended.
+    /// Resolves once everything that was started has ended, by its parts too.
     ///
     /// # Cancel safety
     ///

@@ -180,7 +180,7 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// Whether it can be used, now and from now on.
     fn health(&self) -> watch::Receiver<Health>;
 
-    /// Its name and version, for people: `RabbitMQ 3.10.8`; `None` while it is away.
+    /// Its name, for people: `RabbitMQ`; `None` while it is away.
     fn identity(&self) -> Option<String>;
 
     /// Publishes messages, pipelined; answers in order once the broker has taken charge of each, or not.

@@ -34,10 +34,10 @@ pub(super) struct Common {
     /// The file of settings; `longshore.toml` in this folder when absent.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where tasks live: `postgres://USER:PASSWORD@HOST/DATABASE` or `sqlite:PATH` [env: DATABASE_URL].
+    /// Where tasks live: `postgres://USER:PASSWORD@HOST/DATABASE` or `sqlite:PATH` [env: `DATABASE_URL`].
     #[arg(long, global = true, value_name = "URL")]
     store: Option<String>,
-    /// What carries announcements: `amqp://USER:PASSWORD@HOST/VHOST`, `embedded` or `none` [env: AMQP_URL].
+    /// What carries announcements: `amqp://USER:PASSWORD@HOST/VHOST`, `embedded` or `none` [env: `AMQP_URL`].
     #[arg(long, global = true, value_name = "URL")]
     broker: Option<String>,
     /// RabbitMQ's management API, for `broker plan|apply|check` and `doctor`.
@@ -228,7 +228,7 @@ pub(super) enum TaskVerb {
         #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
         timeout: Option<f64>,
     },
-    /// Cancels a task and all below it.
+    /// Cancels a task and all below it, at most 10000 tasks at once.
     Cancel {
         /// The task's id.
         id: String,

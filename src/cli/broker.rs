@@ -14,7 +14,7 @@ use crate::domain::QueueName;
 pub(super) async fn run(
     common: &Common,
     verb: BrokerVerb,
-    output: &Output,
+    output: Output,
 ) -> Result<ExitStatus, Complaint> {
     if matches!(verb, BrokerVerb::Definitions) {
         let topology = topology::topology(&[QueueName::default_queue()]);
@@ -26,7 +26,7 @@ pub(super) async fn run(
     match verb {
         BrokerVerb::Plan => {
             let changes = management.plan(&topology, Users::Permitted).await?;
-            show(*output, &changes)?;
+            show(output, &changes)?;
             output.say(&match changes.len() {
                 0 => "the broker is as it should be".to_owned(),
                 count => {
@@ -37,13 +37,13 @@ pub(super) async fn run(
         }
         BrokerVerb::Apply => {
             let changes = management.apply(&topology, Users::Permitted).await?;
-            show(*output, &changes)?;
+            show(output, &changes)?;
             output.say(&format!("{} changes made", changes.len()));
             Ok(ExitStatus::Done)
         }
         BrokerVerb::Check => {
             let check = management.check(&topology, Users::Permitted).await?;
-            show(*output, &check.changes)?;
+            show(output, &check.changes)?;
             check
                 .troubles
                 .iter()
@@ -98,14 +98,21 @@ fn vhost(config: &Config) -> Result<String, Complaint> {
         Some(BrokerAddress::Amqp(url)) => {
             let rest = url.split_once("://").map_or("", |(_, rest)| rest);
             let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-            let path = rest.split_once('/').map_or("", |(_, path)| path);
-            let path = path.split('?').next().unwrap_or_default();
-            // No path at all is the virtual host `/`.
-            let path = if path.is_empty() {
-                "/".to_owned()
-            } else {
-                path.replace("%2f", "/").replace("%2F", "/")
-            };
+            let path = rest
+                .split_once('/')
+                .map(|(_, path)| path.split('?').next().unwrap_or_default());
+            // No path at all is the virtual host `/`; an empty one is the empty name, which no broker has.
+            let path = path.map_or_else(
+                || "/".to_owned(),
+                |path| path.replace("%2f", "/").replace("%2F", "/"),
+            );
+            if path.is_empty() {
+                return Err(
+                    Complaint::usage("the address of the broker names no virtual host").with_hint(
+                        "end it with `/longshore`, or with `/%2f` for the virtual host `/`",
+                    ),
+                );
+            }
             Ok(path)
         }
         Some(other @ (BrokerAddress::Embedded | BrokerAddress::None)) => Err(Complaint::usage(

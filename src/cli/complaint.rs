@@ -127,7 +127,10 @@ impl From<SubmitError> for Complaint {
         let hint = error.hint();
         match error {
             SubmitError::Store(error) => error.into(),
-            error => Self::of(&error, ExitStatus::Failed, hint),
+            error @ (SubmitError::Submission(_)
+            | SubmitError::UnknownAction { .. }
+            | SubmitError::Refused { .. }
+            | SubmitError::Vanished(_)) => Self::of(&error, ExitStatus::Failed, hint),
         }
     }
 }

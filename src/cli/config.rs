@@ -17,8 +17,8 @@ struct SettingJson {
 
 pub(super) fn run(
     common: &Common,
-    verb: ConfigVerb,
-    output: &Output,
+    verb: &ConfigVerb,
+    output: Output,
 ) -> Result<ExitStatus, Complaint> {
     let ConfigVerb::Show = verb;
     let loaded = common.load(Flags::new())?;

@@ -10,7 +10,7 @@ use crate::store::SCHEMA_VERSION;
 pub(super) async fn run(
     common: &Common,
     verb: DbVerb,
-    output: &Output,
+    output: Output,
 ) -> Result<ExitStatus, Complaint> {
     let config = process::settings(common, Flags::new())?;
     let store = config.store.address()?.open().await?;

@@ -18,7 +18,7 @@ const PROGRAMS: &str = "cat,date,echo,false,sha256sum,sleep,true,uname,wc";
 pub(super) async fn run(
     common: &Common,
     args: DevArgs,
-    output: &Output,
+    output: Output,
 ) -> Result<ExitStatus, Complaint> {
     let mut shutdown = Shutdown::listen()?;
     let mut flags = args.web.flags();

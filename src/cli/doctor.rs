@@ -68,7 +68,7 @@ impl Finding {
     }
 }
 
-pub(super) async fn run(common: &Common, output: &Output) -> Result<ExitStatus, Complaint> {
+pub(super) async fn run(common: &Common, output: Output) -> Result<ExitStatus, Complaint> {
     let config = process::settings(common, Flags::from([("log.filter", "error".to_owned())]))?;
     let mut findings = vec![Finding::right("longshore", env!("CARGO_PKG_VERSION"))];
     look_at_store(&config, &mut findings).await;

@@ -11,7 +11,7 @@ use crate::wire::ExecutorJson;
 pub(super) async fn run(
     common: &Common,
     args: ExecutorArgs,
-    output: &Output,
+    output: Output,
 ) -> Result<ExitStatus, Complaint> {
     match args.verb {
         None => serve(common, &args.flags).await,
@@ -31,7 +31,7 @@ async fn serve(common: &Common, flags: &ExecutorFlags) -> Result<ExitStatus, Com
     Ok(ExitStatus::Done)
 }
 
-async fn list(common: &Common, output: &Output) -> Result<ExitStatus, Complaint> {
+async fn list(common: &Common, output: Output) -> Result<ExitStatus, Complaint> {
     let config = process::settings(common, Flags::new())?;
     let store = config.store.address()?.open().await?;
     let executors: Vec<ExecutorJson> = store

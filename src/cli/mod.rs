@@ -54,7 +54,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
         }
     };
     crate::broker::install_tls();
-    let ended = runtime.block_on(Box::pin(carry_out(cli, &output)));
+    let ended = runtime.block_on(Box::pin(carry_out(cli, output)));
     // User code that blocks must not hold the process up: its task is given back already.
     runtime.shutdown_background();
     ended.unwrap_or_else(|complaint| {
@@ -63,7 +63,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
     })
 }
 
-async fn carry_out(cli: Cli, output: &Output) -> Result<ExitStatus, Complaint> {
+async fn carry_out(cli: Cli, output: Output) -> Result<ExitStatus, Complaint> {
     let Cli { common, command } = cli;
     match command {
         Command::Demo => demo::run(&common, output).await,
@@ -75,7 +75,7 @@ async fn carry_out(cli: Cli, output: &Output) -> Result<ExitStatus, Complaint> {
         Command::Tap(args) => tap::run(&common, args, output).await,
         Command::Db { verb } => db::run(&common, verb, output).await,
         Command::Broker { verb } => broker::run(&common, verb, output).await,
-        Command::Config { verb } => config::run(&common, verb, output),
+        Command::Config { verb } => config::run(&common, &verb, output),
         Command::Doctor => doctor::run(&common, output).await,
         Command::Bench { scenario } => Box::pin(bench::run(&common, scenario, output)).await,
     }

@@ -88,6 +88,10 @@ impl Output {
     }
 
     /// Writes text as it is.
+    #[expect(
+        clippy::unused_self,
+        reason = "what a command writes goes through its output"
+    )]
     pub(super) fn text(self, text: &str) -> std::io::Result<()> {
         let mut stdout = std::io::stdout().lock();
         stdout.write_all(text.as_bytes())?;
@@ -95,6 +99,10 @@ impl Output {
     }
 
     /// Says something to people.
+    #[expect(
+        clippy::unused_self,
+        reason = "what a command says goes through its output"
+    )]
     pub(super) fn say(self, words: &str) {
         // Not `eprintln!`, which panics when nobody listens any more (`2>&1 | head`).
         drop(writeln!(std::io::stderr(), "{words}"));
@@ -113,6 +121,7 @@ pub(super) fn duration(duration: std::time::Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
         0 => format!("{}ms", duration.as_millis()),
+        1..60 if duration.subsec_millis() == 0 => format!("{seconds}s"),
         1..60 => format!("{:.2}s", duration.as_secs_f64()),
         60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
         3600..86_400 => format!("{}h {}m", seconds / 3600, seconds % 3600 / 60),
@@ -128,8 +137,8 @@ mod tests {
 
     #[test]
     fn durations_are_for_people() {
-        let said = [0.012, 1.25, 250.0, 7_260.0, 90_000.0]
+        let said = [0.012, 1.25, 30.0, 250.0, 7_260.0, 90_000.0]
             .map(|seconds| duration(Duration::from_secs_f64(seconds)));
-        assert_eq!(said, ["12ms", "1.25s", "4m 10s", "2h 1m", "1d 1h"]);
+        assert_eq!(said, ["12ms", "1.25s", "30s", "4m 10s", "2h 1m", "1d 1h"]);
     }
 }

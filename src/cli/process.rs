@@ -86,7 +86,7 @@ pub(super) async fn until_drained(
     let limit_words = super::output::duration(limit);
     tracing::info!(
         tasks = running,
-        "Stopping: {running} tasks may run on for {limit_words}; signal again to stop at once"
+        "Stopping: what runs ({running}) may run on for {limit_words}; signal again to stop at once"
     );
     let drained = tokio::select! {
         drained = executor.drain(limit) => drained,
@@ -94,7 +94,7 @@ pub(super) async fn until_drained(
     };
     tracing::info!(
         tasks = drained.given_back,
-        "Stopped; {} tasks were given back",
+        "Stopped; given back unfinished: {}",
         drained.given_back
     );
 }

@@ -11,7 +11,7 @@ use crate::wire::QueueJson;
 pub(super) async fn run(
     common: &Common,
     verb: QueueVerb,
-    output: &Output,
+    output: Output,
 ) -> Result<ExitStatus, Complaint> {
     let config = process::settings(common, Flags::new())?;
     match verb {

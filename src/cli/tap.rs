@@ -16,7 +16,7 @@ use crate::tap::{Filter, Seen, Tap};
 pub(super) async fn run(
     common: &Common,
     args: TapArgs,
-    output: &Output,
+    output: Output,
 ) -> Result<ExitStatus, Complaint> {
     let mut shutdown = Shutdown::listen()?;
     let since = since(&args.since)?;
@@ -34,7 +34,7 @@ pub(super) async fn run(
         };
         let Some(next) = next else { break };
         seen += u64::from(matches!(next, Seen::Event { .. }));
-        if let Err(error) = show(*output, &next) {
+        if let Err(error) = show(output, &next) {
             if error.kind() == std::io::ErrorKind::BrokenPipe {
                 break; // Whoever read has seen enough.
             }

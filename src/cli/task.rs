@@ -45,26 +45,26 @@ impl Session {
 pub(super) async fn run(
     common: &Common,
     verb: TaskVerb,
-    output: &Output,
+    output: Output,
 ) -> Result<ExitStatus, Complaint> {
     let config = process::settings(common, Flags::new())?;
     match verb {
-        TaskVerb::Submit(args) => submit(&config, args, *output).await,
+        TaskVerb::Submit(args) => submit(&config, args, output).await,
         TaskVerb::Wait { id, timeout } => {
             let session = Session::open(&config).await?;
             let waited = session.client.wait(id.parse()?, wait_limit(timeout)?).await;
             session.close().await;
-            show_end(*output, &waited?)
+            show_end(output, &waited?)
         }
-        TaskVerb::Cancel { id, reason } => cancel(&config, id.parse()?, &reason, *output).await,
+        TaskVerb::Cancel { id, reason } => cancel(&config, id.parse()?, &reason, output).await,
         TaskVerb::Show { id } => {
             let task = read(&config, id.parse()?).await?;
-            show_task(*output, &task)?;
+            show_task(output, &task)?;
             Ok(ExitStatus::Done)
         }
-        TaskVerb::List(args) => list(&config, args, *output).await,
-        TaskVerb::Tree { id } => tree(&config, id.parse()?, *output).await,
-        TaskVerb::Logs { id } => logs(&config, id.parse()?, *output).await,
+        TaskVerb::List(args) => list(&config, args, output).await,
+        TaskVerb::Tree { id } => tree(&config, id.parse()?, output).await,
+        TaskVerb::Logs { id } => logs(&config, id.parse()?, output).await,
     }
 }
 

@@ -15,7 +15,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 pub(super) async fn run(
     common: &Common,
     args: &WebArgs,
-    _: &Output,
+    _: Output,
 ) -> Result<ExitStatus, Complaint> {
     let mut shutdown = Shutdown::listen()?;
     let config = process::settings(common, args.flags())?;

@@ -11,7 +11,8 @@ use crate::clock::Clock;
 use crate::domain::ActionName;
 use crate::store::Store;
 
-/// How often an unknown name may ask the store again: many wrong submissions must not become many queries.
+/// How often unknown names may ask the store, together: many wrong submissions must not become many queries. The
+/// longest that a wrong one waits for its refusal.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The actions that any executor ever offered. Names once offered stay, so a remembered name is never wrong.
@@ -61,19 +62,28 @@ impl KnownActions {
             .contains(action)
     }
 
+    /// Asks the store, so that what was offered before this call is known after it.
     async fn refresh(&self) -> Result<(), SubmitError> {
-        // Held across the query on purpose (an async mutex): those who come meanwhile share its answer.
+        let asked_at = self.clock.monotonic();
+        // Held across the pause and the query on purpose (an async mutex): those who come meanwhile share the answer.
         let mut refreshed_at = self.refreshed_at.lock().await;
-        let now = self.clock.monotonic();
-        if refreshed_at.is_some_and(|at| now.saturating_sub(at) < REFRESH_INTERVAL) {
-            return Ok(());
+        if let Some(at) = *refreshed_at {
+            if at > asked_at {
+                return Ok(());
+            }
+            // An executor may have started since: to refuse by an old answer would refuse what it offers.
+            let since = self.clock.monotonic().saturating_sub(at);
+            self.clock
+                .sleep(REFRESH_INTERVAL.saturating_sub(since))
+                .await;
         }
+        let began_at = self.clock.monotonic();
         let names = self.store.known_actions().await?;
         self.names
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .extend(names);
-        *refreshed_at = Some(now);
+        *refreshed_at = Some(began_at);
         Ok(())
     }
 }

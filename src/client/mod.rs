@@ -240,7 +240,7 @@ impl Client {
             .await
     }
 
-    /// Cancels a task and all below it. What does not run is cancelled when this returns; what runs is asked to
+    /// Cancels a task and all below it, at most `TREE_MAX` tasks in one call. What does not run is cancelled when this returns; what runs is asked to
     /// stop, and its row says when it has.
     ///
     /// # Errors
@@ -395,7 +395,7 @@ async fn hear(mut results: Deliveries, waiters: Arc<Waiters>, background: Backgr
                 }
             }
             Err(error) => {
-                tracing::warn!(error = %error, "A result message cannot be read; the store makes up for it")
+                tracing::warn!(error = %error, "A result message cannot be read; the store makes up for it");
             }
         }
         delivery.ack();

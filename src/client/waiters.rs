@@ -142,7 +142,7 @@ pub(super) async fn resync(waiters: Arc<Waiters>, store: Arc<dyn Store>, clock: 
             match store.ended(batch).await {
                 Ok(ended) => ended.into_iter().for_each(|task| waiters.wake(task)),
                 Err(error) => {
-                    tracing::debug!(error = %error, "Waiters could not be checked; they are again soon")
+                    tracing::debug!(error = %error, "Waiters could not be checked; they are again soon");
                 }
             }
         }

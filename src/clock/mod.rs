@@ -1,5 +1,5 @@
 //! Time and chance: the two things a pure program cannot have. Everything above takes them from here, so
-//! that tests and the simulator can move them.
+//! that tests can move them.
 
 mod pause;
 

@@ -61,8 +61,6 @@ pub struct Config {
 pub struct StoreConfig {
     /// `store.url`; [`StoreConfig::address`] for commands that need it.
     pub url: Option<StoreAddress>,
-    /// `store.connections`, from 2 to 1000.
-    pub connections: u32,
 }
 
 /// What carries announcements.
@@ -310,8 +308,6 @@ impl Values {
         Ok(Config {
             store: StoreConfig {
                 url: self.may("store.url", parsed)?,
-                connections: self
-                    .need("store.connections", |text| value::number(text, 2..=1000))?,
             },
             broker: BrokerConfig {
                 url: self.may("broker.url", parsed)?,

@@ -34,14 +34,6 @@ pub const SETTINGS: &[Setting] = &[
         is_secret: true,
     },
     Setting {
-        key: "store.connections",
-        env: "LONGSHORE_STORE_CONNECTIONS",
-        flag: None,
-        doc: "connections to a PostgreSQL store that this process opens at most, from 2 to 1000",
-        default: Some("8"),
-        is_secret: false,
-    },
-    Setting {
         key: "broker.url",
         env: "AMQP_URL",
         flag: Some("--broker"),

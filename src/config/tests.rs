@@ -192,7 +192,6 @@ fn a_wrong_value_is_named_with_its_source_and_what_would_be_right() {
         "mysql://me:hunter2@db",
         "its scheme is `mysql`",
     );
-    check("store.connections", "1", "from 2 to 1000");
     check("broker.url", "kafka://x", "its scheme is `kafka`");
     check("broker.management_url", "host", "begins with `http://`");
     check(

@@ -140,12 +140,6 @@ pub(super) fn size(text: &str, bounds: RangeInclusive<usize>) -> Result<usize, S
         })
 }
 
-/// A whole number within `bounds`.
-pub(super) fn number(text: &str, bounds: RangeInclusive<u32>) -> Result<u32, String> {
-    let number = text.parse().ok().filter(|number| bounds.contains(number));
-    number.ok_or_else(|| format!("it is a whole number, not `{text}`"))
-}
-
 /// `true` or `false`.
 pub(super) fn switch(text: &str) -> Result<bool, String> {
     match text {

@@ -56,7 +56,7 @@ pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 /// Bytes of one log chunk; longer lines are cut into several.
 pub const LOG_CHUNK_BYTES_MAX: usize = 8 * 1024;
 
-/// Bytes of log that one attempt may keep; what comes later is dropped and counted.
+/// Bytes of log that one attempt may keep; what comes later is dropped, and the log says so.
 pub const LOG_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The longest a client may ask the web server to wait in one request.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Attempt, Failure, OnFailure, Options, Payload, TaskEvent, TaskId, Verdict};
+use super::{Attempt, Delivery, Failure, OnFailure, Options, Payload, TaskEvent, TaskId, Verdict};
 
 /// What an attempt leaves behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +72,16 @@ pub fn ending_of_failure(
     }
 }
 
+/// What becomes of an attempt that its executor cannot bring to an end: it was lost, or it stops. The only place
+/// that knows what `once` means; `cause` says why, for a task that is not run again.
+pub fn ending_of_loss(options: &Options, cause: Failure) -> Ending {
+    match (options.delivery, options.on_failure) {
+        (Delivery::Rerun, _) => Ending::Released,
+        (Delivery::Once, OnFailure::Fail) => Ending::Failed(cause),
+        (Delivery::Once, OnFailure::Pause) => Ending::Paused(cause),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +118,21 @@ mod tests {
         check(3, OnFailure::Pause, Failure::retry("x"), TaskEvent::Paused);
         check(1, OnFailure::Fail, Failure::fatal("x"), TaskEvent::Failed);
         check(1, OnFailure::Pause, Failure::fatal("x"), TaskEvent::Paused);
+    }
+
+    #[test]
+    fn what_may_run_only_once_is_not_given_to_another_executor() {
+        let end = |delivery, on_failure| {
+            let options = Options {
+                on_failure,
+                delivery,
+                ..Options::default()
+            };
+            ending_of_loss(&options, Failure::fatal("lost")).event()
+        };
+        assert_eq!(end(Delivery::Rerun, OnFailure::Fail), TaskEvent::Released);
+        assert_eq!(end(Delivery::Once, OnFailure::Fail), TaskEvent::Failed);
+        assert_eq!(end(Delivery::Once, OnFailure::Pause), TaskEvent::Paused);
     }
 
     #[test]

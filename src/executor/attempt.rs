@@ -13,6 +13,7 @@ use crate::action::{Context, Stop};
 use crate::clock::{Pauses, PausesKind};
 use crate::domain::{
     Ending, Failure, Payload, Settlement, Task, TaskFacts, TaskState, ending_of_failure,
+    ending_of_loss,
 };
 use crate::store::Settled;
 use crate::wire::EventKind;
@@ -29,7 +30,7 @@ pub(super) async fn run(shared: &Arc<Shared>, task: Task) {
     let task = Arc::new(task);
     let running = shared.running.enter(&task);
     let limit = time_limit(&task);
-    let result = until_it_ends(shared, &task, &running, limit.map(|limit| limit.after())).await;
+    let result = until_it_ends(shared, &task, &running, limit.map(TimeLimit::after)).await;
     let stop = running.stop().borrow().clone();
     let ending = match (result, stop) {
         (Some(Ok(output)), _) => match output.within(shared.limits) {
@@ -40,7 +41,13 @@ pub(super) async fn run(shared: &Arc<Shared>, task: Task) {
             }
         },
         (_, Some(Stop::Cancelled(reason))) => Ending::Cancelled(Failure::fatal(reason)),
-        (_, Some(Stop::Released)) => Ending::Released,
+        (_, Some(Stop::Released)) => {
+            let name = &shared.record.name;
+            let cause = format!(
+                "the executor `{name}` stopped while it ran the task, whose delivery is `once`"
+            );
+            ending_of_loss(&options, Failure::fatal(cause))
+        }
         (_, Some(Stop::TimeLimit)) => match limit {
             Some(TimeLimit::Deadline(_)) => {
                 Ending::Failed(Failure::fatal("the deadline of the task passed"))

@@ -68,9 +68,9 @@ async fn cancel(shared: &Arc<Shared>, event: &Event) -> Result<(), StoreError> {
         Cancelled::Final(TaskState::Cancelled) => report_again(shared, event.task).await?,
         Cancelled::Final(_) => {}
         Cancelled::Accepted { cancelled, running } => {
-            cancelled
-                .into_iter()
-                .for_each(|facts| shared.outgoing.report(facts));
+            for facts in cancelled {
+                shared.outgoing.report(facts);
+            }
             for (task, executor) in running {
                 nudge(shared, task, executor, nudged, reason).await;
             }

@@ -47,7 +47,7 @@ impl Executor {
         if given_back > 0 {
             tracing::warn!(
                 tasks = given_back,
-                "Giving back {given_back} tasks that did not end in time"
+                "Giving back what did not end in time: {given_back}"
             );
         }
         self.shared.running.stop_all(&Stop::Released);
@@ -82,7 +82,7 @@ impl Executor {
         let (count, named) = (tasks.len(), named.join(", "));
         tracing::info!(
             tasks = count,
-            "Waiting for {count} tasks to end: {named}{more}"
+            "Waiting for what runs ({count}): {named}{more}"
         );
     }
 
@@ -111,7 +111,7 @@ impl Executor {
                     .for_each(|facts| self.shared.outgoing.report(facts));
             }
             Err(error) => {
-                tracing::warn!(error = %error, "The store did not take the farewell; the lease ends by itself")
+                tracing::warn!(error = %error, "The store did not take the farewell; the lease ends by itself");
             }
         }
     }

@@ -50,7 +50,7 @@ impl Host for AttemptHost {
                 self.shared
                     .outgoing
                     .announce(EventKind::Created, &facts)
-                    .await
+                    .await;
             }
             Submitted::Known(_) => {} // A former attempt made it.
             Submitted::Refused(refusal) => return Err(Failure::fatal(refusal)),
@@ -61,9 +61,12 @@ impl Host for AttemptHost {
     async fn write_log(&self, stream: LogStream, text: String) {
         let length = text.len() as u64;
         let offset = self.logged.fetch_add(length, Ordering::Relaxed);
-        if offset + length > LOG_BYTES_MAX as u64 {
-            return; // The log is full. What is said in it no longer matters as much as the room it takes.
-        }
+        let full = LOG_BYTES_MAX as u64;
+        let text = match (offset > full, offset + length > full) {
+            (true, _) => return, // What is said no longer matters as much as the room it takes.
+            (false, true) => "\n-- the log is full: what follows is not kept --\n".to_owned(),
+            (false, false) => text,
+        };
         let position = LogPosition {
             attempt: self.task.attempt,
             offset,

@@ -13,7 +13,7 @@ use crate::wire::{Event, EventKind, parse_events};
 
 /// A task that runs longer than this gives its delivery back, so that the broker's consumer timeout (30
 /// minutes by default) can never hit, and a restart of the broker redelivers little.
-const ACK_AFTER: Duration = Duration::from_secs(60);
+const ACK_AFTER: Duration = Duration::from_mins(1);
 
 /// How often the credit is changed at most: each change is a cancel and a consume.
 const RECREDIT_INTERVAL: Duration = Duration::from_millis(250);

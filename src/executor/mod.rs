@@ -229,13 +229,13 @@ impl Executor {
         self.keep
             .spawn(lease::keep(Arc::clone(shared), self.keep.clone()));
         self.intake(control, |shared, delivery| async move {
-            control::carry_out(&shared, delivery).await
+            control::carry_out(&shared, delivery).await;
         });
         self.intake(signals, |shared, delivery| async move {
-            control::carry_out(&shared, delivery).await
+            control::carry_out(&shared, delivery).await;
         });
         self.intake(submissions, |shared, delivery| async move {
-            submissions::take(&shared, delivery).await
+            submissions::take(&shared, delivery).await;
         });
         let all: Vec<Arc<QueueSlots>> = queues.iter().map(|(slots, _)| Arc::clone(slots)).collect();
         for (slots, deliveries) in queues {
@@ -281,8 +281,9 @@ async fn make_queues(
     for queue in settings.slots.keys() {
         let exists = known.iter().any(|record| record.name == *queue);
         if settings.creates_queues {
-            store.create_queue(queue).await?;
+            // The broker first: a queue that is in the store only would take tasks that nobody announces.
             broker.create_queue(queue).await?;
+            store.create_queue(queue).await?;
         } else if !exists {
             return Err(StartError::UnknownQueue {
                 queue: queue.clone(),

@@ -146,7 +146,7 @@ impl Housekeeper {
         }
         let count = taken.released.len() + taken.ended.len() + taken.cancelled.len();
         if count > 0 {
-            tracing::info!(tasks = count, "Took over {count} tasks of lost executors");
+            tracing::info!(tasks = count, "Took over what lost executors ran: {count}");
         }
         taken
             .ended

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::App;
 use crate::broker::Health;
+use crate::store::{SCHEMA_VERSION, StoreError};
 
 /// What is needed, part by part.
 #[derive(Serialize)]
@@ -25,13 +26,21 @@ pub(super) async fn live() -> &'static str {
 pub(super) async fn ready(State(app): State<App>) -> (StatusCode, Json<Readiness>) {
     let store = app.store.schema_version().await;
     let broker = app.broker.health().borrow().clone();
+    let store = match store {
+        Ok(Some(SCHEMA_VERSION)) => Ok(()),
+        Ok(found) => Err(StoreError::Schema {
+            found,
+            expected: SCHEMA_VERSION,
+        }),
+        Err(error) => Err(error),
+    };
     let ready = store.is_ok() && broker == Health::Up;
     let status = if ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let store = store.map_or_else(|error| error.to_string(), |_| "up".to_owned());
+    let store = store.map_or_else(|error| error.to_string(), |()| "up".to_owned());
     let broker = match broker {
         Health::Up => "up".to_owned(),
         Health::Blocked(reason) => format!("it takes no messages: {reason}"),

@@ -14,7 +14,7 @@ use super::request::{Asked, Named, page_limit};
 use super::submit::{too_large, wait_limit};
 use super::{App, Problem};
 use crate::client::Waited;
-use crate::domain::{Attempt, LogPosition, TaskState};
+use crate::domain::{Attempt, LogChunk, LogPosition, TaskState};
 use crate::store::{Cancelled, List};
 use crate::wire::{ExecutorJson, LogChunkJson, QueueJson, TaskJson, TaskPage};
 
@@ -143,7 +143,7 @@ pub(super) async fn logs(
     let chunks = app.client.logs(id, after, limit).await?;
     let next = chunks
         .last()
-        .map(|chunk| chunk.end())
+        .map(LogChunk::end)
         .map(|end| format!("{}:{}", end.attempt, end.offset));
     Ok(Json(LogsPage {
         chunks: chunks.iter().map(LogChunkJson::from).collect(),
@@ -180,7 +180,7 @@ pub(super) async fn cancel(
         .collect();
     let status = match app.client.cancel(id, &reason).await? {
         Cancelled::Unknown => return Err(crate::client::ClientError::Unknown(id).into()),
-        Cancelled::Final(state) if state == TaskState::Cancelled => StatusCode::OK,
+        Cancelled::Final(TaskState::Cancelled) => StatusCode::OK,
         Cancelled::Final(state) => {
             let detail = format!("the task `{id}` is final already: {state}");
             return Err(Problem::new(StatusCode::CONFLICT, detail));

@@ -297,7 +297,10 @@ impl Runtime {
             carriers,
         } = self;
         services.stop();
-        services.ended().await;
+        tokio::select! {
+            () = services.ended() => {}
+            () = clock.sleep(LAST_WORDS_LIMIT) => {}
+        }
         drop(group);
         tokio::select! {
             () = carriers.ended() => {}

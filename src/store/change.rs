@@ -10,8 +10,8 @@ use super::row::{TaskRow, failure_text};
 use super::time::{Time, micros};
 use super::{Settled, StoreError, TakenOver};
 use crate::domain::{
-    Delivery, Ending, ExecutorId, Failure, IllegalTransition, OnFailure, Settlement, Task,
-    TaskEvent, TaskFacts, TaskId, TaskState,
+    Ending, ExecutorId, Failure, IllegalTransition, Settlement, Task, TaskEvent, TaskFacts, TaskId,
+    TaskState, ending_of_loss,
 };
 
 /// The word for the state that every attempt ends in.
@@ -103,11 +103,7 @@ impl Change {
     pub(super) fn of_lost(row: &TaskRow, executor: &LostExecutor) -> Result<Self, StoreError> {
         let ending = match row.options() {
             _ if row.is_being_cancelled() => Ending::Released,
-            Ok(options) => match (options.delivery, options.on_failure) {
-                (Delivery::Rerun, _) => Ending::Released,
-                (Delivery::Once, OnFailure::Fail) => Ending::Failed(executor.failure()),
-                (Delivery::Once, OnFailure::Pause) => Ending::Paused(executor.failure()),
-            },
+            Ok(options) => ending_of_loss(&options, executor.failure()),
             // Whether it may run again cannot be read, so it does not.
             Err(error) => Ending::Failed(Failure::fatal(error)),
         };
@@ -282,20 +278,6 @@ pub(super) fn owner(executor: ExecutorId) -> Uuid {
     executor.as_uuid()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_event_leads_to_one_state_so_that_a_statement_can_be_told() {
-        for event in TaskEvent::ALL {
-            let step = Step::of(event);
-            assert!(!step.from.is_empty());
-            assert!(step.to.parse::<TaskState>().is_ok());
-        }
-    }
-}
-
 /// The words of the states that end a wait.
 pub(super) fn ends_of_a_wait() -> Vec<&'static str> {
     let ends = TaskState::ALL
@@ -312,4 +294,18 @@ pub(super) fn without(tasks: &[TaskId], open: &[Uuid]) -> Vec<TaskId> {
         .copied()
         .filter(|task| !open.contains(&task.as_uuid()));
     ended.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_leads_to_one_state_so_that_a_statement_can_be_told() {
+        for event in TaskEvent::ALL {
+            let step = Step::of(event);
+            assert!(!step.from.is_empty());
+            assert!(step.to.parse::<TaskState>().is_ok());
+        }
+    }
 }

@@ -20,7 +20,7 @@ pub enum Seen {
     /// Something happened.
     Event {
         /// What.
-        event: Event,
+        event: Box<Event>,
         /// The exchange it was published to: which of the flows.
         exchange: String,
         /// Its message's place in the history: read on from `offset + 1` to miss nothing.
@@ -119,7 +119,7 @@ impl Tap {
             for event in parse_events(&delivery.body).unwrap_or_default() {
                 if self.filter.wants(&event) {
                     self.seen.push_back(Seen::Event {
-                        event,
+                        event: Box::new(event),
                         exchange: delivery.exchange.clone(),
                         offset,
                     });

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use longshore::action::{Context, Registry};
 use longshore::broker::{Content, Ingress, Message};
-use longshore::domain::{Failure, Payload, RetryPolicy, TaskState};
+use longshore::domain::{Delivery, Failure, Payload, RetryPolicy, TaskState};
 use longshore::store::Cancelled;
 use serde_json::json;
 
@@ -384,6 +384,22 @@ async fn a_drain_gives_back_what_does_not_end_and_another_executor_goes_on() {
 }
 
 #[tokio::test]
+async fn a_drain_does_not_give_back_what_may_run_only_once() {
+    let world = World::embedded().await;
+    let first = world.executor(1).await;
+    let mut submission = gate();
+    submission.options.delivery = Delivery::Once;
+    let task = world.submit(submission).await;
+    world.wait_at_gate(1).await;
+    assert_eq!(first.drain(Duration::ZERO).await.given_back, 1);
+    let task = world.ended(task).await;
+    assert_eq!((task.state, task.attempt.0), (TaskState::Failed, 1));
+    assert!(error(&task).contains("`once`"), "{}", error(&task));
+    drop(first);
+    world.stop([]).await;
+}
+
+#[tokio::test]
 async fn a_task_whose_action_is_not_known_here_waits_for_an_executor_that_knows_it() {
     let world = World::embedded().await;
     let plain = world
@@ -558,5 +574,22 @@ async fn a_wait_that_is_over_says_that_the_task_goes_on() {
     };
     world.gate.add_permits(1);
     assert_eq!(world.ended(task.id).await.state, TaskState::Succeeded);
+    world.stop([executor]).await;
+}
+
+#[tokio::test]
+async fn an_action_is_accepted_as_soon_as_an_executor_offers_it() {
+    let world = World::hurried().await;
+    let settings = longshore::client::ClientSettings {
+        refuses_unknown_actions: true,
+        ..longshore::client::ClientSettings::default()
+    };
+    let strict = world.runtime.client(settings).await.unwrap();
+    let refused = strict.submit(submission("echo", &json!(1))).await;
+    assert!(refused.is_err(), "{refused:?}");
+    let executor = world.executor(1).await;
+    let task = strict.submit(submission("echo", &json!(1))).await.unwrap();
+    assert_eq!(world.ended(task.task.id).await.state, TaskState::Succeeded);
+    drop(strict);
     world.stop([executor]).await;
 }

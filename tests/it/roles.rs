@@ -64,7 +64,7 @@ const ROLES: [Role; 5] = [
     Role {
         user: "longshore-web",
         publishes: &["longshore.tasks", "longshore.signals"],
-        consumes: &[],
+        consumes: &["longshore.history"],
         makes: Some("longshore.web.1"),
         binds: &["longshore.results"],
     },

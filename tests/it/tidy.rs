@@ -32,7 +32,7 @@ const LAYERS: &[&[&str]] = &[
 const CRATES: &[(&str, &[&str])] = &[
     ("sqlx", &["src/store/"]),
     ("lapin", &["src/broker/amqp/"]),
-    ("axum", &["src/http/", "src/cli/web.rs", "src/cli/serve.rs"]),
+    ("axum", &["src/http/"]),
     ("clap", &["src/cli/"]),
     ("backoff", &["src/clock/pause.rs"]),
     ("toml", &["src/config/file.rs"]),

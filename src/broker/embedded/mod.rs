@@ -1,8 +1,10 @@
-//! A broker in this process: the same [`topology`](super::topology), bounded queues, nothing on disk.
+//! A broker in this process: the same `topology`, bounded queues, nothing on disk.
 
 mod routes;
 mod shelf;
 mod switch;
+
+pub use shelf::HISTORY_LENGTH_MAX;
 
 use std::sync::{Arc, Mutex, Weak};
 

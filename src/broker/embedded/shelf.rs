@@ -13,7 +13,7 @@ const QUEUE_LENGTH_MAX: usize = 100_000;
 const QUEUE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// Messages that the history keeps: some seconds of full speed, hours of a calm system.
-const HISTORY_LENGTH_MAX: usize = 20_000;
+pub const HISTORY_LENGTH_MAX: usize = 20_000;
 
 /// Bytes of bodies that the history keeps.
 const HISTORY_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -377,7 +377,7 @@ const ROLES: [Role; 6] = [
         user: "longshore-web",
         configure: r"^longshore\.web\..+$",
         write: r"^longshore\.(tasks|signals|web\..+)$",
-        read: r"^longshore\.(results|web\..+)$",
+        read: r"^longshore\.(results|history|web\..+)$",
         tags: "",
     },
     Role {

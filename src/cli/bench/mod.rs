@@ -25,7 +25,7 @@ const QUEUE: &str = "bench";
 pub(super) async fn run(
     common: &Common,
     scenario: Scenario,
-    output: &Output,
+    output: Output,
 ) -> Result<ExitStatus, Complaint> {
     let config = process::settings(common, Flags::new())?;
     let runtime = process::connect(&config, "web").await?;
@@ -33,11 +33,11 @@ pub(super) async fn run(
     runtime.broker().create_queue(&queue).await?;
     runtime.store().create_queue(&queue).await?;
     let result = match scenario {
-        Scenario::Drain(args) => drain::run(&config, &runtime, &queue, args, *output).await,
-        Scenario::Latency(args) => latency::run(&config, &runtime, args, *output).await,
+        Scenario::Drain(args) => drain::run(&config, &runtime, &queue, args, output).await,
+        Scenario::Latency(args) => latency::run(&config, &runtime, args, output).await,
     };
     runtime.stop().await;
-    show(*output, &result?)?;
+    show(output, &result?)?;
     Ok(ExitStatus::Done)
 }
 

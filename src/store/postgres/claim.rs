@@ -28,7 +28,7 @@ const CLAIM: &str = concat!(
 
 /// Goes through the index `task_ready` in its order and stops when it has enough. What it costs: it passes
 /// the queue's tasks that are not `ready` any more, so an idle look costs time in proportion to the retained
-/// history of the queue, about half a second for a million tasks.
+/// history of the queue, about a second for a million tasks.
 const CLAIM_IDLE: &str = concat!(
     "with live as (
         select id from executor where id = $1 and lease_ends_at > now() and lost_at is null for key share

@@ -11,6 +11,9 @@ use crate::store::{Settled, StoreError};
 /// One statement for a batch. The lock comes first, in the order of the ids; once it is held the row is the
 /// newest, also if somebody has just asked for its cancellation. Deadline timers that were spent while the
 /// task ran are set again.
+///
+/// The fence stands in a `case` to hide it from the planner: it takes its three conditions for independent,
+/// expects one row, and compares every row with every other (measured: 34 ms instead of 3 for a batch of 256).
 const SETTLE: &str = "
 with wanted as (
     select * from unnest(
@@ -22,7 +25,8 @@ with wanted as (
         else w.state_after
     end as state_now, t.cancel_cause is not null and w.state_if_cancelled is not null as is_cancelled
     from wanted w join task t on t.id = w.task
-    where t.attempt = w.token and t.executor = $1 and t.state = $2
+    where t.id = any($3)
+        and case when t.attempt = w.token and t.executor = $1 and t.state = $2 then true else false end
     order by t.id for update of t
 ), changed as (
     update task set

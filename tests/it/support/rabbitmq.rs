@@ -94,8 +94,8 @@ impl Rabbit {
         response.json().await.unwrap_or_default()
     }
 
-    /// Calls `rabbitmqctl`. It takes a second.
-    pub(crate) fn ctl(&self, arguments: &[&str]) {
+    /// Calls `rabbitmqctl`; what it prints. It takes a second.
+    pub(crate) fn ctl(&self, arguments: &[&str]) -> String {
         let program = format!("{}/rabbitmqctl", self.setting("programs"));
         let environment = self
             .settings
@@ -107,6 +107,7 @@ impl Rabbit {
             .output()
             .unwrap();
         assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Stops the node, and waits until it is gone.

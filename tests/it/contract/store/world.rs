@@ -147,7 +147,8 @@ impl World {
 
     /// A task that is there.
     pub(crate) async fn task(&self, task: TaskId) -> Task {
-        self.store.task(task).await.unwrap().unwrap()
+        let found = self.store.task(task).await.unwrap();
+        found.expect("the task is stored")
     }
 }
 

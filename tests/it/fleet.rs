@@ -1,0 +1,415 @@
+//! Processes of the real program on a real store and a real broker, as they stand and as they fall.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use futures_util::stream::{self, StreamExt as _};
+use longshore::action::{Context, Registry};
+use longshore::domain::QueueName;
+use longshore::wire::EventKind;
+use nix::sys::signal::Signal;
+use reqwest::Method;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::support::eventually::eventually;
+use crate::support::fleet::{Fleet, FleetTap, Web, is_running, own_executor};
+use crate::support::world::{PATIENCE, submission};
+
+/// Tasks in the great test.
+const COMMANDS: usize = 600;
+
+/// The queues of an executor of the great test.
+const TWO_QUEUES: [&str; 6] = [
+    "--queue",
+    "default=8",
+    "--queue",
+    "bulk=2",
+    "--allow-command",
+    "sha256sum",
+];
+
+/// Real files, as many as are here.
+fn files() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut waiting = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = waiting.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                waiting.push(path);
+            } else {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+fn hash(file: &Path) -> String {
+    let digest = Sha256::digest(fs::read(file).unwrap());
+    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap();
+    let digits = digest
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
+    digits.collect()
+}
+
+fn sha256sum(file: &Path, queue: &str) -> Value {
+    json!({"action": "command", "queue": queue, "input": {"program": "sha256sum", "args": [file]}})
+}
+
+/// A command that notes its process id in the file `NAME.ATTEMPT` and runs until there is a file `NAME.go`.
+fn gated(fleet: &Fleet, name: &str) -> Value {
+    let script = format!("echo $$ > {name}.$$.pid; until [ -e {name}.go ]; do sleep 0.05; done");
+    let input = json!({"program": "sh", "args": ["-c", script], "dir": fleet.path("")});
+    json!({"action": "command", "input": input})
+}
+
+fn open_gate(fleet: &Fleet, name: &str) {
+    fs::write(fleet.path(&format!("{name}.go")), "").unwrap();
+}
+
+/// Submits the commands to both web servers in turn, many at once, every other one waiting in its request, and holds
+/// every result against the hash; the executor of each task.
+async fn run_commands(webs: [&Web; 2]) -> BTreeMap<String, String> {
+    let files: Vec<(PathBuf, String)> = files()
+        .into_iter()
+        .map(|file| (file.clone(), hash(&file)))
+        .collect();
+    let run = async |number: usize| {
+        let (file, expected) = &files[number % files.len()];
+        let (web, other) = (webs[number % 2], webs[(number + 1) % 2]);
+        let command = sha256sum(
+            file,
+            if number.is_multiple_of(5) {
+                "bulk"
+            } else {
+                "default"
+            },
+        );
+        let task = if (number / 2).is_multiple_of(2) {
+            web.run(&command).await
+        } else {
+            let id = web.submit(&command).await;
+            other.finished(&id).await
+        };
+        let stdout = task["output"]["stdout"].as_str();
+        assert!(
+            stdout.is_some_and(|stdout| stdout.starts_with(expected.as_str())),
+            "{task}"
+        );
+        let word = |name: &str| task[name].as_str().unwrap().to_owned();
+        (word("id"), word("executor"))
+    };
+    let runs = stream::iter(0..COMMANDS).map(run).buffer_unordered(64);
+    runs.collect().await
+}
+
+/// Starts a long task on one web server and cancels it on the other; its id.
+async fn cancel_across(webs: [&Web; 2]) -> String {
+    let nap = json!({"action": "sleep", "input": {"seconds": 1000}});
+    let id = webs[0].submit(&nap).await;
+    webs[1].until(&id, "running").await;
+    let (status, body) = webs[1]
+        .post(
+            &format!("/v1/tasks/{id}/cancel"),
+            &json!({"reason": "enough"}),
+        )
+        .await;
+    assert_eq!(status, 202, "{body}");
+    let task = webs[0].finished(&id).await;
+    assert_eq!(
+        (&task["state"], &task["error"]["message"]),
+        (&json!("cancelled"), &json!("enough"))
+    );
+    id
+}
+
+/// Runs a task with four sub-tasks; the ids, the parent's first.
+async fn fan_out(fleet: &Fleet, web: &Web) -> Vec<String> {
+    fleet.create_queue("fans");
+    let registry = Registry::new().with_fn("fan_out", |context: Context, count: u32| async move {
+        for number in 0..count {
+            let mut part = submission("echo", &json!(number));
+            part.queue = QueueName::default_queue();
+            context.spawn(part).await?;
+        }
+        Ok(())
+    });
+    let runtime = fleet.runtime("longshore-executor").await;
+    let executor = own_executor(&runtime, registry, "fans").await;
+    let task = web
+        .run(&json!({"action": "fan_out", "queue": "fans", "input": 4}))
+        .await;
+    assert_eq!(task["state"], "succeeded", "{task}");
+    let path = format!("/v1/tasks/{}/tree", task["id"].as_str().unwrap());
+    let tree = eventually(
+        "the sub-tasks have run",
+        async || web.read(&path).await.1["tasks"].as_array().unwrap().clone(),
+        |tree| tree.iter().all(|task| task["state"] == "succeeded"),
+    )
+    .await;
+    assert_eq!((tree.len(), &tree[0]["id"]), (5, &task["id"]));
+    assert!(
+        tree[1..]
+            .iter()
+            .all(|part| part["parent"] == task["id"] && part["queue"] == "default")
+    );
+    assert_eq!(executor.drain(PATIENCE).await.given_back, 0);
+    drop(executor);
+    runtime.stop().await;
+    tree.iter()
+        .map(|task| task["id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// Listens until everything that was said before the end of `last` has been heard.
+async fn listen_to_the_end(tap: &mut FleetTap, web: &Web) {
+    let last = web.run(&json!({"action": "echo"})).await;
+    let last = last["id"].as_str().unwrap().parse().unwrap();
+    tap.listen_until(|event| event.task == last && event.kind == EventKind::Succeeded)
+        .await;
+}
+
+#[tokio::test]
+async fn two_web_servers_and_three_executors_share_600_commands() {
+    let fleet = Fleet::begin().await;
+    let mut tap = fleet.tap().await;
+    let executors = [
+        fleet.executor("x1", &TWO_QUEUES).await,
+        fleet.executor("x2", &TWO_QUEUES).await,
+        fleet.executor("x3", &TWO_QUEUES).await,
+    ];
+    let (one, two) = (fleet.web("w1").await, fleet.web("w2").await);
+    let (commands, cancelled, tree) = futures_util::join!(
+        run_commands([&one, &two]),
+        cancel_across([&one, &two]),
+        fan_out(&fleet, &two)
+    );
+    let ran: BTreeSet<&String> = commands.values().collect();
+    assert_eq!((commands.len(), ran.len()), (COMMANDS, 3), "{ran:?}");
+    fleet.is_idle().await;
+    listen_to_the_end(&mut tap, &one).await;
+    for id in commands.keys().chain(&tree) {
+        let mut kinds = tap.kinds(id);
+        kinds.sort_unstable(); // Two connections speak of one task: their order is not promised.
+        assert_eq!(kinds, ["created", "succeeded"], "{id}");
+    }
+    let kinds = tap.kinds(&cancelled);
+    for kind in ["created", "cancel", "cancelled"] {
+        assert!(kinds.contains(&kind), "{kinds:?}");
+    }
+    let exchanges: BTreeSet<&str> = tap
+        .seen
+        .iter()
+        .map(|(_, exchange)| exchange.as_str())
+        .collect();
+    let flows = [
+        "longshore.tasks",
+        "longshore.results",
+        "longshore.signals",
+        "longshore.subtasks",
+    ];
+    let listed = fleet.vhost.rabbit.ctl(&[
+        "list_exchanges",
+        "--vhost",
+        &fleet.vhost.name,
+        "--silent",
+        "name",
+    ]);
+    for flow in flows {
+        assert!(exchanges.contains(flow), "{flow}: {exchanges:?}");
+        assert!(listed.lines().any(|name| name == flow), "{flow}: {listed}");
+    }
+    fleet.is_idle().await;
+    tap.close().await;
+    drop(executors);
+}
+
+#[tokio::test]
+async fn sigterm_drains_an_executor_and_a_second_one_hands_its_tasks_back() {
+    let fleet = Fleet::begin().await;
+    let web = fleet.web("w1").await;
+    let flags = ["--allow-command", "sh", "--drain-timeout", "10m"];
+    let mut first = fleet.executor("x1", &flags).await;
+    let short = web.submit(&gated(&fleet, "short")).await;
+    let long = web.submit(&gated(&fleet, "long")).await;
+    let old = pids(&fleet, "long", 1).await;
+    pids(&fleet, "short", 1).await;
+    first.signal(Signal::SIGTERM);
+    let stopping = first.said("may run on for").await;
+    assert_eq!(stopping["tasks"], 2);
+    let second = fleet.executor("x2", &flags).await;
+    let later = web
+        .run(&json!({"action": "echo", "input": "after the signal"}))
+        .await;
+    open_gate(&fleet, "short");
+    let short = web.finished(&short).await;
+    assert_ne!(later["executor"], short["executor"]);
+    assert_eq!(
+        (&short["state"], &short["attempt"]),
+        (&json!("succeeded"), &json!(1))
+    );
+    first
+        .said(&format!("Waiting for what runs (1): {long}"))
+        .await;
+    first.signal(Signal::SIGTERM);
+    assert!(first.ended().await.success());
+    assert_eq!(first.said("Stopped").await["tasks"], 1);
+    assert!(
+        !is_running(&old[0]),
+        "the program of the first attempt runs on"
+    );
+    pids(&fleet, "long", 2).await;
+    open_gate(&fleet, "long");
+    let long = web.finished(&long).await;
+    assert_eq!(
+        (&long["state"], &long["attempt"]),
+        (&json!("succeeded"), &json!(2))
+    );
+    assert_eq!(long["executor"], later["executor"]);
+    fleet.is_idle().await;
+    drop(second);
+}
+
+/// The process ids that the attempts of a gated command have noted, once there are `count`.
+async fn pids(fleet: &Fleet, name: &str, count: usize) -> Vec<String> {
+    let noted = async || {
+        let entries = fs::read_dir(fleet.path("")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let pid = |file: String| {
+            let middle = file.strip_prefix(name)?.strip_prefix('.')?;
+            Some(middle.strip_suffix(".pid")?.to_owned())
+        };
+        names.filter_map(pid).collect::<Vec<String>>()
+    };
+    let what = format!("`{name}` runs for the {count}. time");
+    eventually(&what, noted, |pids| pids.len() == count).await
+}
+
+#[tokio::test]
+async fn a_cancel_kills_the_whole_process_group_of_a_command() {
+    let fleet = Fleet::begin().await;
+    let (one, two) = (fleet.web("w1").await, fleet.web("w2").await);
+    let executor = fleet.executor("x1", &["--allow-command", "sh"]).await;
+    let script = "sleep 1000 & echo $$ $! > pids.new; mv pids.new pids; wait";
+    let input = json!({"program": "sh", "args": ["-c", script], "dir": fleet.path("")});
+    let id = one
+        .submit(&json!({"action": "command", "input": input}))
+        .await;
+    let noted = eventually(
+        "the program has started another",
+        async || fs::read_to_string(fleet.path("pids")),
+        Result::is_ok,
+    )
+    .await
+    .unwrap();
+    let pids: Vec<&str> = noted.split_whitespace().collect();
+    assert!(
+        pids.len() == 2 && pids.iter().all(|pid| is_running(pid)),
+        "{noted}"
+    );
+    let path = format!("/v1/tasks/{id}/cancel");
+    let (status, body) = two.post(&path, &json!({"reason": "enough"})).await;
+    assert_eq!(status, 202, "{body}");
+    let task = one.finished(&id).await;
+    assert_eq!(
+        (&task["state"], &task["error"]["message"]),
+        (&json!("cancelled"), &json!("enough"))
+    );
+    for pid in pids {
+        assert!(!is_running(pid), "{pid} of {noted} runs on");
+    }
+    fleet.is_idle().await;
+    drop(executor);
+}
+
+#[tokio::test]
+async fn an_executor_killed_in_the_middle_loses_nothing() {
+    let fleet = Fleet::begin().await;
+    let mut tap = fleet.tap().await;
+    let web = fleet.web("w1").await;
+    let mut first = fleet.executor("x1", &["--queue", "default=4"]).await;
+    let nap = json!({"action": "sleep", "input": {"seconds": 2}});
+    let mut tasks = Vec::new();
+    for _ in 0..4 {
+        tasks.push(web.submit(&nap).await);
+    }
+    for task in &tasks {
+        web.until(task, "running").await;
+    }
+    let second = fleet.executor("x2", &["--queue", "default=4"]).await;
+    first.kill();
+    for task in &tasks {
+        let task = web.finished(task).await;
+        assert_eq!(
+            (&task["state"], &task["attempt"]),
+            (&json!("succeeded"), &json!(2))
+        );
+    }
+    second.said("is lost: its lease ended").await;
+    fleet.is_idle().await;
+    listen_to_the_end(&mut tap, &web).await;
+    for task in &tasks {
+        let kinds = tap.kinds(task);
+        let results = kinds.iter().filter(|kind| **kind == "succeeded").count();
+        assert_eq!(results, 1, "{kinds:?}");
+    }
+    tap.close().await;
+}
+
+#[tokio::test]
+async fn a_web_server_killed_while_clients_wait_leaves_the_answer_to_another() {
+    let fleet = Fleet::begin().await;
+    let (mut one, two) = (fleet.web("w1").await, fleet.web("w2").await);
+    let executor = fleet.executor("x1", &["--allow-command", "sh"]).await;
+    let id = "01900000-0000-7000-8000-00000000000a";
+    let mut command = gated(&fleet, "gate");
+    command["id"] = json!(id);
+    let request = one.request(Method::POST, "/v1/tasks").json(&command);
+    let waits = request.header("Prefer", "wait=60").send();
+    let kills = async {
+        pids(&fleet, "gate", 1).await;
+        one.process.kill();
+    };
+    let (answer, ()) = futures_util::join!(waits, kills);
+    assert!(answer.is_err(), "{answer:?}");
+    assert_eq!(two.until(id, "running").await["attempt"], 1);
+    let repeated = two.request(Method::POST, "/v1/tasks").json(&command);
+    let repeats = repeated.header("Prefer", "wait=30").send();
+    let opens = async { open_gate(&fleet, "gate") };
+    let (repeated, waited, ()) = futures_util::join!(repeats, two.finished(id), opens);
+    assert_eq!(
+        (&waited["state"], &waited["attempt"]),
+        (&json!("succeeded"), &json!(1))
+    );
+    let repeated: Value = repeated.unwrap().json().await.unwrap();
+    assert_eq!(repeated["output"], waited["output"]);
+    fleet.is_idle().await;
+    drop(executor);
+}
+
+#[tokio::test]
+async fn a_web_server_lets_browsers_tap_with_the_rights_of_its_role() {
+    let fleet = Fleet::begin().await;
+    let web = fleet.web("w1").await;
+    let executor = fleet.executor("x1", &[]).await;
+    let id = web.submit(&json!({"action": "echo"})).await;
+    web.finished(&id).await;
+    let request = web.request(Method::GET, "/v1/taps?since=first");
+    let mut response = request.send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let mut heard = String::new();
+    while !(heard.contains("event: succeeded") && heard.contains(&id)) {
+        let chunk = tokio::time::timeout(PATIENCE, response.chunk());
+        let chunk = chunk
+            .await
+            .expect(&heard)
+            .unwrap()
+            .expect("the stream goes on");
+        heard.push_str(&String::from_utf8_lossy(&chunk));
+    }
+    drop(executor);
+}

@@ -1,0 +1,359 @@
+//! A fleet as it is in production: processes of the real program on a real store and a real broker, each logged in
+//! as its role, so that the least rights are proven by use.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use longshore::action::Registry;
+use longshore::broker::Since;
+use longshore::domain::{
+    ExecutorName, PayloadLimits, QueueName, Slots, TaskId, limits::PAYLOAD_BYTES_DEFAULT,
+};
+use longshore::executor::ExecutorSettings;
+use longshore::runtime::{DEFAULT_RETENTION, RunningExecutor, Runtime};
+use longshore::tap::{Filter, Seen, Tap};
+use longshore::wire::Event;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+
+use super::database::fresh_database;
+use super::eventually::eventually;
+use super::rabbitmq::{Rabbit, Vhost};
+use super::world::PATIENCE;
+
+static ARE_USERS_MADE: OnceCell<()> = OnceCell::const_new();
+
+/// A database, a virtual host and a folder of one's own, for processes to work on.
+pub(crate) struct Fleet {
+    pub(crate) vhost: Vhost<'static>,
+    database: String,
+    dir: TempDir,
+    http: reqwest::Client,
+}
+
+impl Fleet {
+    /// A fleet without processes yet. It has the queues `default` and `bulk`.
+    pub(crate) async fn begin() -> Self {
+        let rabbit = Rabbit::shared();
+        ARE_USERS_MADE.get_or_init(|| rabbit.make_users()).await;
+        longshore::broker::install_tls();
+        let fleet = Self {
+            vhost: rabbit.vhost().await,
+            database: fresh_database().await,
+            dir: tempfile::tempdir().unwrap(),
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+        };
+        fleet.create_queue("bulk");
+        fleet
+    }
+
+    /// The broker's address for a role.
+    pub(crate) fn broker(&self, role: &str) -> String {
+        self.vhost.rabbit.amqp(role, &self.vhost.name)
+    }
+
+    /// A file of the fleet's folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Creates a queue, as an operator does.
+    pub(crate) fn create_queue(&self, queue: &str) {
+        let mut command = self.command("longshore-operator", &["queue", "create", queue]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    /// Starts a web server and waits until it listens.
+    pub(crate) async fn web(&self, name: &str) -> Web {
+        let arguments = ["web", "--listen", "127.0.0.1:0"];
+        let process = self.start("longshore-web", name, &arguments);
+        let line = process.said("Web server listens on").await;
+        let address = line["web.address"].as_str().unwrap().to_owned();
+        let http = self.http.clone();
+        Web {
+            process,
+            address,
+            http,
+        }
+    }
+
+    /// Starts an executor and waits until it serves its queues.
+    pub(crate) async fn executor(&self, name: &str, flags: &[&str]) -> Process {
+        let arguments = [&["executor", "--name", name], flags].concat();
+        let process = self.start("longshore-executor", name, &arguments);
+        process.said("serves").await;
+        process
+    }
+
+    /// The parts of a process in this one, logged in as a role.
+    pub(crate) async fn runtime(&self, role: &str) -> Runtime {
+        let store = self.database.parse().unwrap();
+        let broker = self.broker(role).parse().unwrap();
+        Runtime::connect(&store, &broker, "test").await.unwrap()
+    }
+
+    /// A tap on everything since the beginning.
+    pub(crate) async fn tap(&self) -> FleetTap {
+        let runtime = self.runtime("longshore-tap").await;
+        let tap = Tap::open(runtime.broker(), Filter::default(), Since::First);
+        let tap = tap.await.unwrap();
+        FleetTap {
+            tap,
+            runtime,
+            seen: Vec::new(),
+        }
+    }
+
+    /// Messages of each queue that has some, those that a consumer holds included. The history is no queue.
+    pub(crate) fn messages(&self) -> Value {
+        let vhost = &self.vhost;
+        let listed = vhost.rabbit.ctl(&[
+            "list_queues",
+            "--vhost",
+            &vhost.name,
+            "--formatter=json",
+            "--silent",
+            "name",
+            "messages",
+        ]);
+        let listed: Vec<Value> = serde_json::from_str(&listed).unwrap();
+        let full = listed
+            .into_iter()
+            .filter(|queue| queue["name"] != "longshore.history" && queue["messages"] != 0);
+        full.collect()
+    }
+
+    /// Waits until every queue is empty.
+    pub(crate) async fn is_idle(&self) {
+        let messages = async || self.messages();
+        eventually("all queues are empty", messages, |full| *full == json!([])).await;
+    }
+
+    fn start(&self, role: &str, name: &str, arguments: &[&str]) -> Process {
+        let log = self.path(&format!("{name}.log"));
+        let child = self
+            .command(role, arguments)
+            .args(["--log-format", "json"])
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let name = name.to_owned();
+        Process { name, child, log }
+    }
+
+    /// The program, with nothing of this process's environment but the `PATH`.
+    fn command(&self, role: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_longshore"));
+        let path = longshore::config::env::variables().filter(|(name, _)| name == "PATH");
+        command
+            .args(arguments)
+            .env_clear()
+            .envs(path)
+            .env("DATABASE_URL", &self.database)
+            .env("AMQP_URL", self.broker(role))
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        command
+    }
+}
+
+/// A process of the fleet. It dies with this value, and shows its log when the test fails.
+pub(crate) struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Waits until its log has a message with `words`; the line.
+    pub(crate) async fn said(&self, words: &str) -> Value {
+        let look = async || {
+            let log = fs::read_to_string(&self.log).unwrap();
+            let mut lines = log
+                .lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            lines
+                .find(|line| {
+                    line["message"]
+                        .as_str()
+                        .is_some_and(|it| it.contains(words))
+                })
+                .ok_or(log)
+        };
+        let what = format!("`{}` says `{words}`", self.name);
+        eventually(&what, look, Result::is_ok).await.unwrap()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        kill(pid, signal).unwrap();
+    }
+
+    /// Ends it without a warning, as a power cut would.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let what = format!("`{}` ends", self.name);
+        let look = async || self.child.try_wait().unwrap();
+        eventually(&what, look, Option::is_some).await.unwrap()
+    }
+}
+
+impl Drop for Process {
+    #[expect(
+        clippy::print_stderr,
+        reason = "what the process said is wanted when the test fails"
+    )]
+    fn drop(&mut self) {
+        // An error says that it has ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if std::thread::panicking() {
+            let log = fs::read_to_string(&self.log).unwrap_or_default();
+            eprintln!("--- the log of `{}`:\n{log}", self.name);
+        }
+    }
+}
+
+/// A web server of the fleet.
+pub(crate) struct Web {
+    pub(crate) process: Process,
+    address: String,
+    http: reqwest::Client,
+}
+
+impl Web {
+    /// A request, for a test that wants to say more, or to have it under way.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let url = format!("http://{}{path}", self.address);
+        self.http.request(method, url)
+    }
+
+    /// `GET`; the status and the body.
+    pub(crate) async fn read(&self, path: &str) -> (u16, Value) {
+        answer(self.request(Method::GET, path)).await
+    }
+
+    /// `POST`; the status and the body.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        answer(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// Submits a task; its id.
+    pub(crate) async fn submit(&self, submission: &Value) -> String {
+        let (status, body) = self.post("/v1/tasks", submission).await;
+        assert_eq!(status, 202, "{body}");
+        body["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Submits a task and waits for its end in the same request; the task.
+    pub(crate) async fn run(&self, submission: &Value) -> Value {
+        let request = self.request(Method::POST, "/v1/tasks").json(submission);
+        let (status, body) = answer(request.header("Prefer", "wait=30")).await;
+        assert_eq!(status, 200, "{body}");
+        body
+    }
+
+    /// Waits until a task ends, whoever submitted it; the task.
+    pub(crate) async fn finished(&self, id: &str) -> Value {
+        let (status, body) = self.read(&format!("/v1/tasks/{id}/wait?timeout=60")).await;
+        assert_eq!(status, 200, "{body}");
+        body
+    }
+
+    /// Waits until a task is in `state`; the task.
+    pub(crate) async fn until(&self, id: &str, state: &str) -> Value {
+        let path = format!("/v1/tasks/{id}");
+        let look = async || self.read(&path).await.1;
+        eventually(state, look, |task| task["state"] == state).await
+    }
+}
+
+async fn answer(request: RequestBuilder) -> (u16, Value) {
+    let response = request.send().await.unwrap();
+    let status = response.status().as_u16();
+    (status, response.json().await.unwrap())
+}
+
+/// A tap that keeps what it has seen.
+pub(crate) struct FleetTap {
+    tap: Tap,
+    runtime: Runtime,
+    /// Each event, and the exchange that it was published to.
+    pub(crate) seen: Vec<(Event, String)>,
+}
+
+impl FleetTap {
+    /// Listens until `is_last` is seen.
+    pub(crate) async fn listen_until(&mut self, is_last: impl Fn(&Event) -> bool) {
+        loop {
+            let seen = tokio::time::timeout(PATIENCE, self.tap.next());
+            match seen.await.expect("an event comes").unwrap() {
+                Seen::Event {
+                    event, exchange, ..
+                } => {
+                    let is_last = is_last(&event);
+                    self.seen.push((*event, exchange));
+                    if is_last {
+                        return;
+                    }
+                }
+                Seen::Gap { missed } => panic!("{missed} messages are missing"),
+            }
+        }
+    }
+
+    /// The kinds of a task's events, in order.
+    pub(crate) fn kinds(&self, task: &str) -> Vec<&'static str> {
+        let task: TaskId = task.parse().unwrap();
+        let own = self.seen.iter().filter(|(event, _)| event.task == task);
+        own.map(|(event, _)| event.kind.as_str()).collect()
+    }
+
+    pub(crate) async fn close(self) {
+        drop(self.tap);
+        self.runtime.stop().await;
+    }
+}
+
+/// An executor in this process, for actions that the program does not have.
+pub(crate) async fn own_executor(
+    runtime: &Runtime,
+    registry: Registry,
+    queue: &str,
+) -> RunningExecutor {
+    let settings = ExecutorSettings {
+        name: ExecutorName::new("own").unwrap(),
+        host: "localhost".to_owned(),
+        slots: Slots::from([(QueueName::new(queue).unwrap(), 2)]),
+        creates_queues: false,
+        limits: PayloadLimits {
+            bytes_max: PAYLOAD_BYTES_DEFAULT,
+        },
+    };
+    let executor = runtime.executor(registry, settings, DEFAULT_RETENTION);
+    executor.await.unwrap()
+}
+
+/// Whether a process runs: a dead one that nobody has buried does not.
+pub(crate) fn is_running(pid: &str) -> bool {
+    let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat")).unwrap_or_default();
+    // After the name, which is in brackets and may hold anything, comes the state.
+    let state = stat
+        .rsplit_once(") ")
+        .and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| !"ZX".contains(state))
+}

@@ -12,8 +12,8 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 use crate::config::{LogConfig, LogFormat};
 
-/// What libraries say that we say ourselves, once and in our words: the broker's refusals, the store's notices.
-const LIBRARIES: &str = "lapin=off,sqlx::postgres::notice=off";
+/// What a library says that we say ourselves, once and in our words: the broker's refusals.
+const LIBRARIES: &str = "lapin=off";
 
 /// Sets up the log of this process: to standard error, in colour if that is a terminal and `NO_COLOR` is unset.
 ///

@@ -72,8 +72,8 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Address`]: the text is no address.
-    /// [`StoreError::Denied`]: the file cannot be opened or created, or is no SQLite file.
+    /// [`StoreError::Address`]: the text is no address, or the file is no SQLite file.
+    /// [`StoreError::Denied`]: the file cannot be opened or created.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::from_str(url)
             .map_err(|cause| StoreError::Address {
@@ -125,7 +125,10 @@ async fn pool(
         .await
         .map_err(|error| match error::of(error) {
             // SQLite does not say which file.
-            StoreError::Denied { reason } | StoreError::Address { reason } => StoreError::Denied {
+            StoreError::Denied { reason } => StoreError::Denied {
+                reason: format!("`{path}`: {reason}"),
+            },
+            StoreError::Address { reason } => StoreError::Address {
                 reason: format!("`{path}`: {reason}"),
             },
             other @ (StoreError::Unavailable { .. }

@@ -168,8 +168,7 @@ async fn a_store_that_cannot_be_reached_says_what_to_look_at() {
     ! hint: check `DATABASE_URL`: user, password and database; or the folder of the SQLite file and the rights to it
     = 1
     $ longshore db migrate
-    ! error: the store refuses the connection: `text.db`: file is not a database
-    ! hint: check `DATABASE_URL`: user, password and database; or the folder of the SQLite file and the rights to it
+    ! error: not the address of a store: `text.db`: file is not a database; it is `postgres://USER:PASSWORD@HOST/DATABASE` or `sqlite:PATH`
     = 1
     "#);
 }

@@ -417,6 +417,7 @@ async fn a_task_whose_action_is_not_known_here_waits_for_an_executor_that_knows_
 #[tokio::test]
 async fn a_long_task_gives_its_delivery_back_and_the_other_slots_go_on() {
     let world = World::hurried().await;
+    let mut tap = world.tap().await;
     let executor = world.executor(2).await;
     let long = world.submit(gate()).await;
     world.wait_at_gate(1).await;
@@ -425,15 +426,29 @@ async fn a_long_task_gives_its_delivery_back_and_the_other_slots_go_on() {
         let nap = submission("sleep", &json!({"seconds": 3}));
         assert_eq!(world.run(nap).await.state, TaskState::Succeeded, "{number}");
     }
+    let lent = async || world.broker.lent("longshore.work.default");
+    eventually("the broker got it back", lent, |lent| *lent == 0).await;
     let (second, third) = (world.submit(gate()).await, world.submit(gate()).await);
     world.wait_at_gate(1).await;
     assert_eq!(
         (executor.running(), world.arrived.available_permits()),
         (2, 0)
     );
+    let left = async || world.broker.depth("longshore.work.default");
+    eventually("the third is left with the broker", left, |depth| {
+        *depth == Some(1)
+    })
+    .await;
     world.gate.add_permits(3);
     for task in [long, second, third] {
         assert_eq!(world.ended(task).await.state, TaskState::Succeeded);
+    }
+    // The third stayed with the broker until there was room: nobody took it and had to let it go.
+    let mut ended = 0;
+    while ended < 3 {
+        let (event, _) = next_event(&mut tap).await;
+        assert!(!event.starts_with("released"), "{event}");
+        ended += usize::from(event == "succeeded.default.gate");
     }
     world.stop([executor]).await;
 }

@@ -225,7 +225,7 @@ pub(super) enum TaskVerb {
         /// The task's id.
         id: String,
         /// Seconds to wait at most; for ever when absent.
-        #[arg(long, value_name = "SECONDS")]
+        #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
         timeout: Option<f64>,
     },
     /// Cancels a task and all below it, at most 10000 tasks at once.
@@ -273,7 +273,7 @@ pub(super) struct SubmitArgs {
     #[arg(long, value_name = "TIME")]
     pub(super) deadline: Option<String>,
     /// The time limit of one attempt, in seconds.
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub(super) timeout: Option<f64>,
     /// Attempts in all, when one fails [default: 1].
     #[arg(long, value_name = "ATTEMPTS")]

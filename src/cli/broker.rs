@@ -136,6 +136,21 @@ async fn wanted(config: &Config) -> Result<Topology, Complaint> {
 
 impl From<ManagementError> for Complaint {
     fn from(error: ManagementError) -> Self {
-        Self::failed(error.to_string())
+        let hint = match &error {
+            ManagementError::Login { user } => Some(format!(
+                "check user and password in `LONGSHORE_BROKER_MANAGEMENT_URL`; `rabbitmqctl set_user_tags {user} \
+                 administrator` gives the right"
+            )),
+            ManagementError::Address { .. }
+            | ManagementError::Unreachable { .. }
+            | ManagementError::Denied { .. }
+            | ManagementError::Conflict { .. }
+            | ManagementError::Answer { .. } => None,
+        };
+        let complaint = Self::failed(error.to_string());
+        match hint {
+            Some(hint) => complaint.with_hint(hint),
+            None => complaint,
+        }
     }
 }

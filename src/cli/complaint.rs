@@ -18,6 +18,7 @@ pub(super) struct Complaint {
     sentence: String,
     causes: Vec<String>,
     hint: Option<String>,
+    is_reader_gone: bool,
 }
 
 impl Complaint {
@@ -28,6 +29,7 @@ impl Complaint {
             sentence: sentence.into(),
             causes: Vec::new(),
             hint: None,
+            is_reader_gone: false,
         }
     }
 
@@ -45,6 +47,11 @@ impl Complaint {
             hint: Some(hint.into()),
             ..self
         }
+    }
+
+    /// Whether whoever read our words went away (`| head`): nothing is wrong, and nobody is left to tell.
+    pub(super) const fn is_reader_gone(&self) -> bool {
+        self.is_reader_gone
     }
 
     pub(super) const fn status(&self) -> ExitStatus {
@@ -73,6 +80,7 @@ impl Complaint {
             sentence: error.to_string(),
             causes,
             hint,
+            is_reader_gone: false,
         }
     }
 }
@@ -97,8 +105,11 @@ impl From<BrokerError> for Complaint {
 
 impl From<ConfigError> for Complaint {
     fn from(error: ConfigError) -> Self {
-        let hint = "`longshore config show` tells each setting and where it came from".to_owned();
-        Self::of(&error, ExitStatus::Usage, Some(hint))
+        // Only what is absent: with a setting that is wrong, `config show` would say this error again.
+        let hint = matches!(error, ConfigError::Missing { .. }).then(|| {
+            "`longshore config show` tells each setting and where it came from".to_owned()
+        });
+        Self::of(&error, ExitStatus::Usage, hint)
     }
 }
 
@@ -138,7 +149,16 @@ usage_error!(IdError, NameError, WireError);
 
 impl From<std::io::Error> for Complaint {
     fn from(error: std::io::Error) -> Self {
-        Self::of(&error, ExitStatus::Failed, None)
+        let is_reader_gone = error.kind() == std::io::ErrorKind::BrokenPipe;
+        let status = if is_reader_gone {
+            ExitStatus::Done
+        } else {
+            ExitStatus::Failed
+        };
+        Self {
+            is_reader_gone,
+            ..Self::of(&error, status, None)
+        }
     }
 }
 

@@ -99,18 +99,20 @@ impl Output {
     }
 
     /// Says something to people.
-    #[expect(clippy::print_stderr, reason = "this is the place that prints")]
     #[expect(
         clippy::unused_self,
         reason = "what a command says goes through its output"
     )]
     pub(super) fn say(self, words: &str) {
-        eprintln!("{words}");
+        // Not `eprintln!`, which panics when nobody listens any more (`2>&1 | head`).
+        drop(writeln!(std::io::stderr(), "{words}"));
     }
 
     /// Says what went wrong. A reader that went away (`| head`) is no error worth words.
     pub(super) fn complain(self, complaint: &Complaint) {
-        complaint.lines().iter().for_each(|line| self.say(line));
+        if !complaint.is_reader_gone() {
+            complaint.lines().iter().for_each(|line| self.say(line));
+        }
     }
 }
 

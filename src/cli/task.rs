@@ -347,7 +347,11 @@ fn task_of(waited: &Waited) -> &Task {
 /// Shows what a wait ended with, and says it again by the exit status.
 fn show_end(output: Output, waited: &Waited) -> Result<ExitStatus, Complaint> {
     let task = task_of(waited);
-    show_task(output, task)?;
+    match show_task(output, task) {
+        // How the task ended is told by the status, also to those who read no further.
+        Err(complaint) if complaint.is_reader_gone() => {}
+        shown => shown?,
+    }
     Ok(match (waited, task.state) {
         (Waited::StillOpen(_), _) => {
             output.say(&format!("the wait timed out; the task is {}", task.state));

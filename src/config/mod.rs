@@ -396,13 +396,20 @@ fn unknown_variable(name: &str, origin: Source) -> ConfigError {
     let regular = SETTINGS
         .iter()
         .find(|setting| setting.regular_env() == name);
-    let names = SETTINGS
+    // Without the prefix, which makes all of them alike.
+    let bare = |name: &str| name.trim_start_matches(env::PREFIX).to_owned();
+    let names: Vec<(String, &'static str)> = SETTINGS
         .iter()
-        .map(|setting| setting.env)
-        .chain([CONFIG_ENV]);
+        .flat_map(|setting| {
+            [setting.regular_env(), setting.env.to_owned()].map(|name| (bare(&name), setting.env))
+        })
+        .chain([(bare(CONFIG_ENV), CONFIG_ENV)])
+        .collect();
+    let near = crate::wire::nearest(&bare(name), names.iter().map(|(bare, _)| bare.as_str()));
+    let near = near.and_then(|near| names.iter().find(|(bare, _)| bare == near));
     let nearest = regular
         .map(|setting| setting.env)
-        .or_else(|| crate::wire::nearest(name, names));
+        .or_else(|| near.map(|(_, env)| *env));
     ConfigError::Unknown {
         name: name.to_owned(),
         origin,

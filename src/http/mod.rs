@@ -2,6 +2,7 @@
 
 mod health;
 mod problem;
+mod request;
 mod submit;
 mod taps;
 mod tasks;

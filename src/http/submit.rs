@@ -14,7 +14,7 @@ use super::{App, Problem};
 use crate::client::Waited;
 use crate::domain::limits::WAIT_MAX;
 use crate::domain::{PayloadLimits, TaskFacts};
-use crate::wire::{SubmissionJson, TaskJson, parse};
+use crate::wire::{SubmissionJson, TaskJson, parse_object};
 
 /// What is known of a task the moment it is accepted.
 #[derive(Serialize)]
@@ -45,7 +45,7 @@ pub(super) async fn submit(
     let unlimited = PayloadLimits {
         bytes_max: usize::MAX,
     };
-    let submission = parse::<SubmissionJson>(&body)?.into_domain(unlimited)?;
+    let submission = parse_object::<SubmissionJson>(&body)?.into_domain(unlimited)?;
     match wait {
         None => {
             let receipt = app.client.submit(submission).await?;
@@ -78,7 +78,7 @@ fn accepted(facts: &TaskFacts, waited: Option<Duration>) -> Response {
     )
         .into_response();
     if let Some(limit) = waited
-        && let Ok(applied) = format!("wait={}", limit.as_secs()).parse()
+        && let Ok(applied) = format!("wait={}", limit.as_secs_f64()).parse()
     {
         response.headers_mut().insert("preference-applied", applied);
     }
@@ -107,7 +107,7 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     .with_hint("send `Content-Type: application/json`"))
 }
 
-fn too_large(rejection: &BytesRejection, limits: PayloadLimits) -> Problem {
+pub(super) fn too_large(rejection: &BytesRejection, limits: PayloadLimits) -> Problem {
     let status = rejection.status();
     let detail = if status == StatusCode::PAYLOAD_TOO_LARGE {
         format!(

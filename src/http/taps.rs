@@ -3,16 +3,16 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{self, KeepAlive, Sse};
 use futures_util::Stream;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::request::Asked;
 use super::{App, Problem};
-use crate::broker::Since;
+use crate::broker::{Health, Since};
 use crate::tap::{Filter, Seen, Tap};
 
 /// How often a silent stream says that it lives, so that proxies keep it.
@@ -33,12 +33,11 @@ pub(super) struct TapQuery {
 pub(super) async fn listen(
     State(app): State<App>,
     headers: HeaderMap,
-    query: Result<Query<TapQuery>, QueryRejection>,
+    Asked(query): Asked<TapQuery>,
 ) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let since = match (last, query.since.as_deref()) {
-        (Some(last), _) => Since::Offset(offset("Last-Event-ID", last)? + 1),
+        (Some(last), _) => Since::Offset(offset("Last-Event-ID", last)?.saturating_add(1)),
         (None, None | Some("next")) => Since::Next,
         (None, Some("first")) => Since::First,
         (None, Some(since)) => Since::Offset(offset("since", since)?),
@@ -50,14 +49,23 @@ pub(super) async fn listen(
             .split(',')
             .map(str::to_owned),
     );
+    // A tap that is open outlives the broker's absence; one that cannot begin says so instead of nothing.
+    if let Health::Down(reason) = app.broker.health().borrow().clone() {
+        return Err(away(&format!("the broker does not answer: {reason}")));
+    }
     let tap = Tap::open(&app.broker, filter, since)
         .await
-        .map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
+        .map_err(|error| away(&error.to_string()))?;
     let events = futures_util::stream::unfold(tap, |mut tap| async move {
         let seen = tap.next().await?;
         Some((Ok(sse_event(seen)), tap))
     });
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+fn away(detail: &str) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+        .with_hint("try again when `/readyz` says that the broker is up")
 }
 
 fn sse_event(seen: Seen) -> sse::Event {

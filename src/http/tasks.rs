@@ -4,26 +4,26 @@ use std::str::FromStr;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use super::submit::wait_limit;
+use super::request::{Asked, Named, page_limit};
+use super::submit::{too_large, wait_limit};
 use super::{App, Problem};
 use crate::client::Waited;
-use crate::domain::limits::{PAGE_DEFAULT, PAGE_MAX};
-use crate::domain::{Attempt, LogChunk, LogPosition, TaskId, TaskState};
+use crate::domain::{Attempt, LogChunk, LogPosition, TaskState};
 use crate::store::{Cancelled, List};
 use crate::wire::{ExecutorJson, LogChunkJson, QueueJson, TaskJson, TaskPage};
 
 /// `GET /v1/tasks/{id}`.
 pub(super) async fn show(
     State(app): State<App>,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Json<TaskJson>, Problem> {
-    let task = app.client.task(task_id(&id)?).await?;
+    let task = app.client.task(id).await?;
     Ok(Json(TaskJson::from(&task)))
 }
 
@@ -36,15 +36,15 @@ pub(super) struct ListQuery {
     label: Option<String>,
     parent: Option<String>,
     cursor: Option<String>,
-    limit: Option<usize>,
+    limit: Option<String>,
 }
 
 /// `GET /v1/tasks`: the newest first, with a cursor to the next page.
 pub(super) async fn list(
     State(app): State<App>,
-    query: Result<Query<ListQuery>, QueryRejection>,
+    Asked(query): Asked<ListQuery>,
 ) -> Result<Json<TaskPage>, Problem> {
-    let list = asked(&read(query)?)?;
+    let list = asked(&query)?;
     let tasks = app.client.list(&list).await?;
     let next = (tasks.len() == list.limit)
         .then(|| tasks.last().map(|task| task.id.to_string()))
@@ -74,12 +74,6 @@ fn asked(query: &ListQuery) -> Result<List, Problem> {
             ));
         }
     };
-    let limit = query.limit.unwrap_or(PAGE_DEFAULT);
-    if limit == 0 || limit > PAGE_MAX {
-        return Err(Problem::bad_request(format!(
-            "`limit` is {limit}, it must be from 1 to {PAGE_MAX}"
-        )));
-    }
     Ok(List {
         states,
         queue: optional("queue", query.queue.as_deref())?,
@@ -87,7 +81,7 @@ fn asked(query: &ListQuery) -> Result<List, Problem> {
         label,
         parent: optional("parent", query.parent.as_deref())?,
         before: optional("cursor", query.cursor.as_deref())?,
-        limit,
+        limit: page_limit(query.limit.as_deref())?,
     })
 }
 
@@ -100,11 +94,11 @@ pub(super) struct WaitQuery {
 /// `GET /v1/tasks/{id}/wait?timeout=30`: 200 with the task when it ended, 202 when it goes on.
 pub(super) async fn wait(
     State(app): State<App>,
-    Path(id): Path<String>,
-    query: Result<Query<WaitQuery>, QueryRejection>,
+    Named(id): Named,
+    Asked(query): Asked<WaitQuery>,
 ) -> Result<Response, Problem> {
-    let limit = wait_limit(read(query)?.timeout.as_deref().unwrap_or("30"))?;
-    Ok(match app.client.wait(task_id(&id)?, limit).await? {
+    let limit = wait_limit(query.timeout.as_deref().unwrap_or("30"))?;
+    Ok(match app.client.wait(id, limit).await? {
         Waited::Ended(task) => Json(TaskJson::from(&task)).into_response(),
         Waited::StillOpen(task) => {
             (StatusCode::ACCEPTED, Json(TaskJson::from(&task))).into_response()
@@ -115,9 +109,9 @@ pub(super) async fn wait(
 /// `GET /v1/tasks/{id}/tree`: the task and all below it, parents first.
 pub(super) async fn tree(
     State(app): State<App>,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Json<TaskPage>, Problem> {
-    let tasks = app.client.tree(task_id(&id)?).await?;
+    let tasks = app.client.tree(id).await?;
     Ok(Json(TaskPage {
         tasks: tasks.iter().map(TaskJson::from).collect(),
         next: None,
@@ -128,7 +122,7 @@ pub(super) async fn tree(
 #[serde(deny_unknown_fields, default)]
 pub(super) struct LogsQuery {
     after: Option<String>,
-    limit: Option<usize>,
+    limit: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -141,13 +135,12 @@ pub(super) struct LogsPage {
 /// `GET /v1/tasks/{id}/logs?after=1:4096`: pieces of the log in order, with a cursor to what follows.
 pub(super) async fn logs(
     State(app): State<App>,
-    Path(id): Path<String>,
-    query: Result<Query<LogsQuery>, QueryRejection>,
+    Named(id): Named,
+    Asked(query): Asked<LogsQuery>,
 ) -> Result<Json<LogsPage>, Problem> {
-    let query = read(query)?;
     let after = query.after.as_deref().map(log_position).transpose()?;
-    let limit = query.limit.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
-    let chunks = app.client.logs(task_id(&id)?, after, limit).await?;
+    let limit = page_limit(query.limit.as_deref())?;
+    let chunks = app.client.logs(id, after, limit).await?;
     let next = chunks
         .last()
         .map(LogChunk::end)
@@ -168,14 +161,14 @@ struct CancelBody {
 /// it had ended otherwise.
 pub(super) async fn cancel(
     State(app): State<App>,
-    Path(id): Path<String>,
-    body: Bytes,
+    Named(id): Named,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let id = task_id(&id)?;
+    let body = body.map_err(|rejection| too_large(&rejection, app.client.limits()))?;
     let body: CancelBody = if body.is_empty() {
         CancelBody::default()
     } else {
-        crate::wire::parse(&body)?
+        crate::wire::parse_object(&body)?
     };
     let reason = body
         .reason
@@ -223,17 +216,6 @@ pub(super) async fn executors(State(app): State<App>) -> Result<Json<Vec<Executo
             .map(ExecutorJson::from)
             .collect(),
     ))
-}
-
-fn read<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
-    query
-        .map(|Query(query)| query)
-        .map_err(|rejection| Problem::bad_request(rejection.body_text()))
-}
-
-fn task_id(text: &str) -> Result<TaskId, Problem> {
-    text.parse()
-        .map_err(|error: crate::domain::IdError| Problem::bad_request(error.to_string()))
 }
 
 fn parameter<T: FromStr>(name: &str, text: &str) -> Result<T, Problem>

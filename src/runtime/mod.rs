@@ -43,7 +43,7 @@ impl RuntimeError {
                 "is the server of `DATABASE_URL` running and reachable?"
             }
             Self::Store(StoreError::Denied { .. }) => {
-                "check user, password and database in `DATABASE_URL`"
+                "check `DATABASE_URL`: user, password and database; or the folder of the SQLite file and the rights to it"
             }
             Self::Broker(BrokerError::Denied { .. }) => {
                 "check user, password and virtual host in `AMQP_URL`"

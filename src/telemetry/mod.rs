@@ -12,6 +12,9 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 use crate::config::{LogConfig, LogFormat};
 
+/// What libraries say that we say ourselves, once and in our words: the broker's refusals, the store's notices.
+const LIBRARIES: &str = "lapin=off,sqlx::postgres::notice=off";
+
 /// Sets up the log of this process: to standard error, in colour if that is a terminal and `NO_COLOR` is unset.
 ///
 /// Answers whether it did. A process that has a log already keeps it: ours, or that of the program which embeds us.
@@ -25,8 +28,8 @@ fn subscriber<W>(config: &LogConfig, is_coloured: bool, writer: W) -> impl Subsc
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    // What lapin says of a refusal comes back as an error, and is said by whoever asked. A filter that names it wins.
-    let filter = EnvFilter::new(format!("lapin=off,{}", config.filter.as_str())); // It was checked when it was loaded.
+    // It was checked when it was loaded; what it says of the libraries, it says after us, and wins.
+    let filter = EnvFilter::new(format!("{LIBRARIES},{}", config.filter.as_str()));
     let layer = fmt::layer().with_writer(writer).with_ansi(is_coloured);
     let layer = match config.format {
         LogFormat::Text => layer.boxed(),

@@ -39,7 +39,7 @@ pub enum WireError {
 }
 
 fn place(path: &str) -> String {
-    if path.is_empty() || path == "." {
+    if ["", ".", "?"].contains(&path) {
         String::new()
     } else {
         format!(", at `{path}`")
@@ -65,6 +65,19 @@ pub fn parse<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T, WireError
         path: String::new(),
     })?;
     Ok(value)
+}
+
+/// Reads `json`, an object, as a `T`: serde would read an array as well, field by field.
+///
+/// # Errors
+///
+/// As [`parse`]; [`WireError::Refused`] for what is no object.
+pub fn parse_object<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T, WireError> {
+    match json.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'{') => parse(json),
+        Some(_) => Err(WireError::Refused("it is not a JSON object".to_owned())),
+        None => Err(WireError::Refused("it is empty".to_owned())),
+    }
 }
 
 /// Adds `, did you mean …` to serde's message of an unknown field.
@@ -100,6 +113,16 @@ mod tests {
             error.to_string(),
             "unknown field `inptu`, did you mean `input`?, at `inptu`"
         );
+    }
+
+    #[test]
+    fn an_object_is_no_array() {
+        let read = |json: &str| {
+            parse_object::<SubmissionJson>(json.as_bytes()).map_err(|error| error.to_string())
+        };
+        assert!(read(r#" {"action": "echo"}"#).is_ok());
+        assert_eq!(read(r#"["echo"]"#).unwrap_err(), "it is not a JSON object");
+        assert_eq!(read(" ").unwrap_err(), "it is empty");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{WireError, parse};
+use super::{WireError, parse, parse_object};
 use crate::domain::{
     ActionName, Labels, OnFailure, Options, Payload, PayloadLimits, QueueName, RetryPolicy,
     Submission,
@@ -98,7 +98,7 @@ pub struct RetryJson {
 ///
 /// [`WireError`], with the field and what would be right.
 pub fn parse_submission(json: &[u8], limits: PayloadLimits) -> Result<Submission, WireError> {
-    parse::<SubmissionJson>(json)?.into_domain(limits)
+    parse_object::<SubmissionJson>(json)?.into_domain(limits)
 }
 
 /// The CloudEvents type of a submission.

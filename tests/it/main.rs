@@ -7,9 +7,11 @@
 )]
 
 mod broker;
+mod cli;
 mod contract;
 mod executor;
 mod fleet;
+mod http;
 mod roles;
 mod store;
 mod support;

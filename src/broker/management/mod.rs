@@ -138,13 +138,18 @@ impl Management {
     ///
     /// All of [`ManagementError`] but conflicts.
     pub async fn check(&self, topology: &Topology, users: Users) -> Result<Check, ManagementError> {
+        let version = self.version().await?;
+        let found = self.look(users).await?;
         let mut check = Check {
-            version: self.version().await?,
-            changes: self.plan(topology, users).await?,
+            version,
+            changes: plan(topology, &self.vhost, &found),
             troubles: Vec::new(),
         };
         if let Some(reason) = self.http.trouble(&["health", "checks", "alarms"]).await? {
             check.troubles.push(format!("an alarm is on: {reason}"));
+        }
+        if !found.has_vhost {
+            return Ok(check); // Its queues cannot be asked for.
         }
         let queues: Vec<Depth> = self.list("queues").await?;
         for queue in queues.iter().filter(|queue| queue.messages > 0) {

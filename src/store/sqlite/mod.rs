@@ -72,8 +72,8 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Address`]: the text is no address, or the file is no SQLite file.
-    /// [`StoreError::Denied`]: the file cannot be opened or created.
+    /// [`StoreError::Address`]: the text is no address.
+    /// [`StoreError::Denied`]: the file cannot be opened or created, or is no SQLite file.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::from_str(url)
             .map_err(|cause| StoreError::Address {
@@ -113,6 +113,7 @@ async fn pool(
     options: SqliteConnectOptions,
     connections_max: u32,
 ) -> Result<SqlitePool, StoreError> {
+    let path = options.get_filename().display().to_string();
     SqlitePoolOptions::new()
         .max_connections(connections_max)
         .min_connections(1)
@@ -122,7 +123,16 @@ async fn pool(
         .test_before_acquire(false)
         .connect_with(options)
         .await
-        .map_err(error::of)
+        .map_err(|error| match error::of(error) {
+            // SQLite does not say which file.
+            StoreError::Denied { reason } | StoreError::Address { reason } => StoreError::Denied {
+                reason: format!("`{path}`: {reason}"),
+            },
+            other @ (StoreError::Unavailable { .. }
+            | StoreError::Schema { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::Statement { .. }) => other,
+        })
 }
 
 async fn connection(pool: &SqlitePool) -> Result<PoolConnection<Sqlite>, StoreError> {

@@ -1,0 +1,122 @@
+//! Events as they happen: server-sent events.
+
+use reqwest::{Method, Response};
+use serde_json::{Value, json};
+
+use super::{Server, text};
+use crate::support::world::PATIENCE;
+
+/// A stream of server-sent events.
+struct Events {
+    response: Response,
+    unread: String,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Seen {
+    id: String,
+    kind: String,
+    data: Value,
+}
+
+impl Events {
+    async fn open(server: &Server, query: &str, last: Option<&str>) -> Self {
+        let request = server
+            .door
+            .request(Method::GET, &format!("/v1/taps{query}"));
+        let request = match last {
+            Some(last) => request.header("last-event-id", last),
+            None => request,
+        };
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self {
+            response,
+            unread: String::new(),
+        }
+    }
+
+    async fn next(&mut self) -> Seen {
+        loop {
+            if let Some((event, rest)) = self.unread.split_once("\n\n") {
+                let field = |name: &str| {
+                    let mut lines = event.lines().filter_map(|line| line.split_once(": "));
+                    let found = lines.find(|(field, _)| *field == name);
+                    found.map(|(_, value)| value.to_owned()).unwrap_or_default()
+                };
+                let seen = Seen {
+                    id: field("id"),
+                    kind: field("event"),
+                    data: serde_json::from_str(&field("data")).unwrap_or_default(),
+                };
+                self.unread = rest.to_owned();
+                return seen;
+            }
+            let chunk = tokio::time::timeout(PATIENCE, self.response.chunk()).await;
+            let chunk = chunk.expect("an event comes").unwrap().expect("no end");
+            self.unread.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_listener_hears_of_each_task_and_resumes_where_it_was() {
+    let server = Server::start().await;
+    let mut events = Events::open(&server, "", None).await;
+    let task = server.door.run(&json!({"action": "echo"})).await;
+    let created = events.next().await;
+    let succeeded = events.next().await;
+    assert_eq!(
+        (created.kind.as_str(), succeeded.kind.as_str()),
+        ("created", "succeeded")
+    );
+    assert_eq!(text(&created.data, "subject"), text(&task, "id"));
+    assert_eq!(text(&created.data, "type"), "longshore.task.created");
+    assert!(created.data.get("input").is_none(), "{created:?}");
+    drop(events);
+    let mut resumed = Events::open(&server, "?since=first", Some(&created.id)).await;
+    assert_eq!(resumed.next().await.id, succeeded.id);
+    let mut from = Events::open(&server, &format!("?since={}", succeeded.id), None).await;
+    assert_eq!(from.next().await.kind, "succeeded");
+    drop((resumed, from));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_filter_lets_only_its_events_through() {
+    let server = Server::start().await;
+    let mut events = Events::open(&server, "?filter=failed.%23,*.*.sleep", None).await;
+    server.door.run(&json!({"action": "echo"})).await;
+    server
+        .door
+        .run(&json!({"action": "fail", "input": {"message": "no"}}))
+        .await;
+    server
+        .door
+        .run(&json!({"action": "sleep", "input": {"seconds": 0}}))
+        .await;
+    let mut heard = Vec::new();
+    for _ in 0..3 {
+        let seen = events.next().await;
+        heard.push(format!(
+            "{} {}",
+            seen.kind,
+            text(&seen.data["data"], "action")
+        ));
+    }
+    assert_eq!(heard, ["failed fail", "created sleep", "succeeded sleep"]);
+    drop(events);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_last_offset_there_can_be_harms_nobody() {
+    let server = Server::start().await;
+    let last = u64::MAX.to_string();
+    drop(Events::open(&server, "", Some(&last)).await);
+    drop(Events::open(&server, &format!("?since={last}"), None).await);
+    assert_eq!(server.door.get("/livez").await.status, 200);
+    server.stop().await;
+}

@@ -196,9 +196,13 @@ impl Ended {
             tasks.map(row),
         )?;
         let (files, took) = (self.files.len(), output::duration(took));
+        let shown = if files > SHOWN_MAX {
+            format!(" (the first {SHOWN_MAX} are shown)")
+        } else {
+            String::new()
+        };
         output.say(&format!(
-            "done in {took}: {files} files hashed (the first {SHOWN_MAX} are shown), one task failed as it should, one was \
-             cancelled while it ran"
+            "done in {took}: {files} files hashed{shown}, one task failed as it should, one was cancelled while it ran"
         ));
         output.say(
             "next: `longshore dev` for a system to play with, `longshore --help` for everything",

@@ -157,6 +157,8 @@ pub(super) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
         .disable_statement_logging()
         .options([
             ("plan_cache_mode", "force_custom_plan"),
+            // "already exists, skipping" is nothing that people need to read.
+            ("client_min_messages", "warning"),
             ("statement_timeout", STATEMENT_MAX),
             // A transaction whose process froze in the middle must not hold its locks for ever.
             ("idle_in_transaction_session_timeout", STATEMENT_MAX),

@@ -4,13 +4,16 @@ use super::Shell;
 use crate::support::database::empty_database;
 use crate::support::rabbitmq::Rabbit;
 
-#[tokio::test]
-async fn a_system_is_set_up_used_and_looked_at_by_hand() {
+async fn shell() -> Shell {
     let vhost = Rabbit::shared().vhost().await;
-    let shell = Shell::new()
+    Shell::new()
         .with("DATABASE_URL", empty_database().await)
         .with("AMQP_URL", vhost.url())
-        .with("LONGSHORE_LOG_FILTER", "info");
+}
+
+#[tokio::test]
+async fn a_system_is_set_up_and_looked_at() {
+    let shell = shell().await;
     let said = shell
         .session(&[
             "db migrate",
@@ -35,79 +38,55 @@ async fn a_system_is_set_up_used_and_looked_at_by_hand() {
     default  0          0      0
     = 0
     "#);
-    let shell = shell.with(
-        "LONGSHORE_BROKER_MANAGEMENT_URL",
-        Rabbit::shared().management(),
-    );
+    let management = Rabbit::shared().management();
+    let shell = shell.with("LONGSHORE_BROKER_MANAGEMENT_URL", management);
     let doctor = shell.run("doctor -o jsonl").await.with_status(0);
-    let results: Vec<String> = doctor
-        .out
-        .lines()
-        .map(|line| {
-            let finding: serde_json::Value = serde_json::from_str(line).unwrap();
-            format!(
-                "{} {}",
-                finding["what"].as_str().unwrap(),
-                finding["result"].as_str().unwrap()
-            )
-        })
-        .collect();
-    let expected = [
-        "longshore ok",
-        "store ok",
-        "clock ok",
-        "schema ok",
-        "broker ok",
-        "topology ok",
-    ];
-    assert_eq!(results, expected, "{doctor}");
-    let executor = shell
-        .start("executor --queue default=2 --queue bulk=1", "serves ")
-        .await;
-    let quiet = shell.with("LONGSHORE_LOG_FILTER", "error");
-    let done = quiet
-        .run("task submit echo 1 --wait=30 -o json --queue bulk")
-        .await
-        .with_status(0);
-    assert_eq!(
-        (done.json()["state"].as_str(), done.err.as_str()),
-        (Some("succeeded"), "")
-    );
-    let failed = quiet.run_words(&[
+    let finding = |line| {
+        let finding: serde_json::Value = serde_json::from_str(line).unwrap();
+        let word = |key: &str| finding[key].as_str().unwrap().to_owned();
+        format!("{} {}", word("what"), word("result"))
+    };
+    let findings: Vec<String> = doctor.out.lines().map(finding).collect();
+    let expected = "longshore ok, store ok, clock ok, schema ok, broker ok, topology ok";
+    assert_eq!(findings.join(", "), expected, "{doctor}");
+}
+
+#[tokio::test]
+async fn tasks_run_and_are_listened_to() {
+    let shell = shell().await;
+    assert_eq!(shell.run("db migrate").await.status, 0);
+    let executor = shell.start("executor --queue default=2", "serves ").await;
+    let shell = shell.with("LONGSHORE_LOG_FILTER", "error");
+    let done = shell.run("task submit echo 1 --wait=30 -o json").await;
+    let done = done.with_status(0);
+    assert_eq!((&done.json()["output"], done.err.as_str()), (&1.into(), ""));
+    let words = [
         "task",
         "submit",
         "fail",
         r#"{"message": "no"}"#,
         "--wait=30",
-    ]);
-    failed.await.with_status(3);
+    ];
+    shell.run_words(&words).await.with_status(3);
     let words = ["task", "submit", "sleep", r#"{"seconds": 600}"#];
-    let id = quiet
-        .run_words(&words)
-        .await
-        .with_status(0)
-        .out
-        .trim()
-        .to_owned();
-    quiet
-        .run(&format!("task wait {id} --timeout 0.1"))
-        .await
-        .with_status(124);
-    quiet.run(&format!("task cancel {id}")).await.with_status(0);
-    quiet.run(&format!("task wait {id}")).await.with_status(4);
-    let tap = quiet
-        .run("tap --since first --count 2 -o jsonl")
-        .await
-        .with_status(0);
+    let id = shell.run_words(&words).await.with_status(0).out;
+    let id = id.trim();
+    for (line, status) in [
+        (format!("task wait {id} --timeout 0.1"), 124),
+        (format!("task cancel {id}"), 0),
+        (format!("task wait {id}"), 4),
+        ("task submit ecko".to_owned(), 1),
+        ("task submit echo {".to_owned(), 2),
+    ] {
+        shell.run(&line).await.with_status(status);
+    }
+    let tap = shell.run("tap --since first --count 2 -o jsonl").await;
+    let tap = tap.with_status(0);
     let first: serde_json::Value = serde_json::from_str(tap.out.lines().next().unwrap()).unwrap();
     assert_eq!(first["type"], "longshore.task.created", "{tap}");
-    let filtered = quiet
-        .run("tap --since first --count 1 --filter cancelled.#")
-        .await
-        .with_status(0);
-    assert!(
-        filtered.out.contains("cancelled") && filtered.out.contains(&id),
-        "{filtered}"
-    );
+    let line = "tap --since first --count 1 --filter cancelled.#";
+    let filtered = shell.run(line).await.with_status(0);
+    let is_it = filtered.out.contains("cancelled") && filtered.out.contains(id);
+    assert!(is_it, "{filtered}");
     assert_eq!(executor.stop().await, 0);
 }

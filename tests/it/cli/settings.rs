@@ -21,7 +21,6 @@ async fn the_settings_tell_where_they_came_from_and_hide_passwords() {
     $ longshore config show --log debug
     SETTING                  VALUE                           SOURCE
     store.url                postgres://me:***@db/tasks      longshore.toml:2
-    store.connections        8                               default
     broker.url               amqp://me:***@broker/longshore  environment `AMQP_URL`
     broker.management_url    http://me:***@broker:15672      environment `LONGSHORE_BROKER_MANAGEMENT_URL`
     web.listen               127.0.0.1:7373                  default
@@ -38,7 +37,6 @@ async fn the_settings_tell_where_they_came_from_and_hide_passwords() {
     = 0
     $ longshore config show -o jsonl
     {"key":"store.url","value":"postgres://me:***@db/tasks","source":"longshore.toml:2"}
-    {"key":"store.connections","value":"8","source":"default"}
     {"key":"broker.url","value":"amqp://me:***@broker/longshore","source":"environment `AMQP_URL`"}
     {"key":"broker.management_url","value":"http://me:***@broker:15672","source":"environment `LONGSHORE_BROKER_MANAGEMENT_URL`"}
     {"key":"web.listen","value":"127.0.0.1:7373","source":"default"}
@@ -97,7 +95,6 @@ async fn a_value_that_cannot_be_says_what_could() {
     for (name, value) in [
         ("DATABASE_URL", "mysql://me:hunter2@db/tasks"),
         ("AMQP_URL", "kafka://me:hunter2@broker"),
-        ("LONGSHORE_STORE_CONNECTIONS", "1"),
         ("LONGSHORE_WEB_LISTEN", "everywhere"),
         ("LONGSHORE_WEB_STRICT_ACTIONS", "maybe"),
         ("LONGSHORE_EXECUTOR_QUEUES", "default=many"),
@@ -115,7 +112,6 @@ async fn a_value_that_cannot_be_says_what_could() {
     insta::assert_snapshot!(said, @r#"
     error: `store.url` (environment `DATABASE_URL`): not the address of a store: its scheme is `mysql`; it is `postgres://USER:PASSWORD@HOST/DATABASE` or `sqlite:PATH` (the address of the store: `postgres://USER:PASSWORD@HOST/DATABASE` or `sqlite:PATH`)
     error: `broker.url` (environment `AMQP_URL`): not the address of a broker: its scheme is `kafka`; it is `amqp://USER:PASSWORD@HOST/VHOST`, `embedded` or `none` (the address of the broker: `amqp://USER:PASSWORD@HOST/VHOST`, `embedded`, or `none`)
-    error: `store.connections` (environment `LONGSHORE_STORE_CONNECTIONS`): it is a whole number, not `1` (connections to a PostgreSQL store that this process opens at most, from 2 to 1000)
     error: `web.listen` (environment `LONGSHORE_WEB_LISTEN`): it is an address and port such as `127.0.0.1:7373`, not `everywhere` (the address and port that the web server listens on)
     error: `web.strict_actions` (environment `LONGSHORE_WEB_STRICT_ACTIONS`): it is `true` or `false`, not `maybe` (whether a task is refused when no executor ever offered its action)
     error: `executor.queues` (environment `LONGSHORE_EXECUTOR_QUEUES`): the slots of a queue are from 1 to 10000, not `default=many` (the queues that the executor serves, each with its slots, from 1 to 10000: `default=8,bulk=2`)

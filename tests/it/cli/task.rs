@@ -98,6 +98,10 @@ async fn an_input_is_text_or_a_file_or_read_from_standard_input() {
 }
 
 #[tokio::test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one table of what is wrong and what is said, to be read as a whole"
+)]
 async fn what_is_wrong_with_a_submission_is_said_and_nothing_is_stored() {
     let (shell, executor) = ready().await;
     let said = shell
@@ -217,89 +221,71 @@ async fn what_is_wrong_with_a_submission_is_said_and_nothing_is_stored() {
     assert_eq!(executor.stop().await, 0);
 }
 
-#[tokio::test]
-async fn tasks_are_read_as_a_table_and_as_json() {
-    let (shell, executor) = ready().await;
-    let parent = id(&shell
-        .run("task submit echo 1 --run-at 2100-01-01T00:00:00Z -o json")
-        .await);
+/// A task that waits for the next century, and a task below it that has run.
+async fn parent_and_child(shell: &Shell) -> (String, String) {
+    let parent = shell.run("task submit echo 1 --run-at 2100-01-01T00:00:00Z -o json");
+    let parent = id(&parent.await);
     let script = r#"{"program": "sh", "args": ["-c", "echo out; echo err >&2"]}"#;
-    let child = [
-        "task",
-        "submit",
-        "command",
-        script,
-        "--parent",
-        &parent,
-        "--label",
-        "team=red",
-        "--wait=30",
-        "-o",
-        "json",
-    ];
-    let child = id(&shell.run_words(&child).await.with_status(0));
-    let logs = shell
-        .run(&format!("task logs {child}"))
-        .await
-        .with_status(0);
-    let mut lines: Vec<&str> = logs.out.lines().collect();
-    lines.sort_unstable();
-    assert_eq!(lines, ["err", "out"]);
-    let logs = shell
-        .run(&format!("task logs {child} -o jsonl"))
-        .await
-        .with_status(0);
-    assert_eq!(logs.out.lines().count(), 2, "{logs}");
-    let ids = |ran: Ran| {
-        let ran = ran.with_status(0);
-        let lines = ran
-            .out
-            .lines()
-            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-        lines
-            .map(|task| task["id"].as_str().unwrap().to_owned())
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(
-        ids(shell.run("task list -o jsonl").await),
-        [child.as_str(), &parent]
-    );
-    assert_eq!(
-        ids(shell.run("task list -o jsonl --label team=red").await),
-        [child.as_str()]
-    );
-    assert_eq!(
-        ids(shell
-            .run("task list -o jsonl --state scheduled,ready")
-            .await),
-        [parent.as_str()]
-    );
-    assert_eq!(
-        ids(shell
-            .run(&format!("task list -o jsonl --parent {parent}"))
-            .await),
-        [child.as_str()]
-    );
-    let page = shell.run("task list -o jsonl --limit 1").await;
+    let mut words = vec!["task", "submit", "command", script, "--parent", &parent];
+    words.extend(["--label", "team=red", "--wait=30", "-o", "json"]);
+    let child = id(&shell.run_words(&words).await.with_status(0));
+    (parent, child)
+}
+
+/// The ids of the tasks that a list shows.
+async fn listed(shell: &Shell, options: &str) -> Vec<String> {
+    let line = format!("task list -o jsonl {options}");
+    let ran = shell.run(&line).await.with_status(0);
+    let task = |line| serde_json::from_str::<serde_json::Value>(line).unwrap();
+    let id = |task: serde_json::Value| task["id"].as_str().unwrap().to_owned();
+    ran.out.lines().map(task).map(id).collect()
+}
+
+#[tokio::test]
+async fn a_list_is_filtered_and_has_pages() {
+    let (shell, executor) = ready().await;
+    let (parent, child) = parent_and_child(&shell).await;
+    assert_eq!(listed(&shell, "").await, [child.as_str(), &parent]);
+    for (options, expected) in [
+        ("--label team=red", &child),
+        ("--state scheduled,ready", &parent),
+        (&format!("--parent {parent}"), &child),
+        ("--action echo", &parent),
+        ("--limit 1", &child),
+        (&format!("--cursor {child}"), &parent),
+    ] {
+        assert_eq!(
+            listed(&shell, options).await,
+            [expected.as_str()],
+            "{options}"
+        );
+    }
+    let page = shell.run("task list --limit 1").await;
     assert_eq!(
         page.err,
         format!("there may be more: add `--cursor {child}`\n")
     );
-    assert_eq!(ids(page), [child.as_str()]);
-    assert_eq!(
-        ids(shell
-            .run(&format!("task list -o jsonl --cursor {child}"))
-            .await),
-        [parent.as_str()]
-    );
-    let said = shell
-        .session(&[
-            &format!("task tree {parent}"),
-            &format!("task show {parent}"),
-            "queue create bulk",
-            "queue list",
-        ])
-        .await;
+    assert_eq!(executor.stop().await, 0);
+}
+
+#[tokio::test]
+async fn a_task_is_shown_with_its_log_and_its_tree() {
+    let (shell, executor) = ready().await;
+    let (parent, child) = parent_and_child(&shell).await;
+    let logs = shell.run(&format!("task logs {child}")).await;
+    let logs = logs.with_status(0);
+    let mut lines: Vec<&str> = logs.out.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["err", "out"]);
+    let logs = shell.run(&format!("task logs {child} -o jsonl")).await;
+    assert_eq!(logs.out.lines().count(), 2, "{logs}");
+    let lines = [
+        &format!("task tree {parent}"),
+        &format!("task show {parent}"),
+        "queue create bulk",
+        "queue list",
+    ];
+    let said = shell.session(&lines).await;
     insta::assert_snapshot!(said, @r#"
     $ longshore task tree [id]
     [id] echo scheduled
@@ -328,10 +314,8 @@ async fn tasks_are_read_as_a_table_and_as_json() {
     let executors = shell.run("executor list -o json").await.with_status(0);
     assert_eq!(executors.json()[0]["name"], "crane");
     let table = shell.run("executor list").await.with_status(0);
-    assert!(
-        table.out.starts_with("ID ") && table.out.contains("default=8"),
-        "{table}"
-    );
+    let is_whole = table.out.starts_with("ID ") && table.out.contains("default=8");
+    assert!(is_whole, "{table}");
     assert_eq!(executor.stop().await, 0);
 }
 

@@ -1,5 +1,7 @@
 //! Everything that can be wrong with a request, and what it is answered with.
 
+use std::fmt::{Display, Write as _};
+
 use longshore::domain::{TaskId, TaskState};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -16,7 +18,7 @@ struct Wrong {
     body: String,
 }
 
-fn submit(body: impl ToString) -> Wrong {
+fn submit(body: impl Display) -> Wrong {
     Wrong {
         method: Method::POST,
         path: "/v1/tasks".to_owned(),
@@ -72,7 +74,7 @@ impl Wrong {
         let mut said = format!("{} {} {body}", self.method, self.path);
         for (name, value) in &self.headers {
             if *value != "application/json" {
-                said.push_str(&format!(" [{name}: {value}]"));
+                write!(said, " [{name}: {value}]").unwrap();
             }
         }
         let said = said.trim_end();
@@ -184,6 +186,10 @@ fn wrong_questions() -> Vec<Wrong> {
 }
 
 #[tokio::test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one table of what is wrong and what is said, to be read as a whole"
+)]
 async fn every_wrong_request_is_told_what_is_wrong_and_leaves_nothing_behind() {
     let server = Server::start().await;
     let mut table = Vec::new();

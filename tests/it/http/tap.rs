@@ -51,7 +51,8 @@ impl Events {
                     kind: field("event"),
                     data: serde_json::from_str(&field("data")).unwrap_or_default(),
                 };
-                self.unread = rest.to_owned();
+                let read = self.unread.len() - rest.len();
+                drop(self.unread.drain(..read));
                 return seen;
             }
             let chunk = tokio::time::timeout(PATIENCE, self.response.chunk()).await;

@@ -153,9 +153,11 @@ async fn settle(shared: &Arc<Shared>, facts: TaskFacts, ending: Ending) {
         ending,
     };
     let id = facts.id;
+    let mut is_in_doubt = false;
     loop {
         match shared.group.settle(shared.id, settlement.clone()).await {
             Ok(Settled::Stored { state, .. }) => return report(shared, facts, state).await,
+            Ok(Settled::Stale) if is_in_doubt && was_stored(shared, &facts).await => return,
             Ok(Settled::Stale) => {
                 tracing::info!(task.id = %id, task.attempt = %facts.attempt,
                     "The end of attempt {} of task `{id}` came too late: it is somebody else's now", facts.attempt);
@@ -163,6 +165,7 @@ async fn settle(shared: &Arc<Shared>, facts: TaskFacts, ending: Ending) {
             }
             Err(error) if error.is_transient() => {
                 tracing::debug!(task.id = %id, error = %error, "The end of task `{id}` is not stored yet");
+                is_in_doubt = true;
                 shared.clock.sleep(pauses.next()).await;
             }
             Err(error) => {
@@ -171,6 +174,19 @@ async fn settle(shared: &Arc<Shared>, facts: TaskFacts, ending: Ending) {
             }
         }
     }
+}
+
+/// Whether the end of this attempt was stored before, and only the answer lost: then it is reported now.
+async fn was_stored(shared: &Arc<Shared>, facts: &TaskFacts) -> bool {
+    let Ok(Some(task)) = shared.group.look(facts.id).await else {
+        return false;
+    };
+    let is_ours = task.attempt == facts.attempt && task.executor == Some(shared.id);
+    if is_ours && task.state != TaskState::Running {
+        report(shared, facts.clone(), task.state).await;
+        return true;
+    }
+    false
 }
 
 /// Says what is committed: to whoever waits, or to whoever goes on.

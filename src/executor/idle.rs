@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::slots::QueueSlots;
+use super::running::Hold;
+use super::slots::{QueueSlots, Slot};
 use super::{Shared, attempt};
 use crate::background::Background;
 use crate::broker::Health;
-use crate::domain::limits::BATCH_MAX;
-use crate::store::IdleLook;
+use crate::domain::Task;
+use crate::domain::limits::{BATCH_MAX, TREE_MAX};
+use crate::store::{IdleLook, StoreError};
 
 /// How long a queue must be silent, and a task ready, before the store is searched: an announcement that is
 /// merely under way must not be raced.
@@ -26,6 +28,7 @@ pub(super) async fn look(
     queues: Vec<Arc<QueueSlots>>,
     background: Background,
 ) {
+    let mut is_in_doubt = false;
     loop {
         let has_broker = matches!(*shared.broker.health().borrow(), Health::Up)
             && shared.broker.promises().announces;
@@ -39,19 +42,60 @@ pub(super) async fn look(
             () = shared.clock.sleep(pause) => {}
             () = background.stopping() => return,
         }
+        if is_in_doubt {
+            is_in_doubt = adopt(&shared).await.is_err();
+        }
         for slots in &queues {
             let silence = if has_broker { SILENCE } else { Duration::ZERO };
             // While it finds some it goes on at once: a lost backlog is worked off at full speed.
-            while !background.is_stopping() && look_once(&shared, slots, silence).await > 0 {}
+            while !background.is_stopping() {
+                match look_once(&shared, slots, silence).await {
+                    Ok(0) => break,
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::debug!(error = %error, "The look for ready tasks failed; it is repeated soon");
+                        is_in_doubt = true;
+                        break;
+                    }
+                }
+            }
         }
     }
 }
 
+/// Runs what the store says this executor runs and nobody here knows of: its claim was stored, and the answer lost.
+async fn adopt(shared: &Arc<Shared>) -> Result<(), StoreError> {
+    for task in shared.store.owned(shared.id, TREE_MAX).await? {
+        let Some(hold) = shared.running.hold(task.id) else {
+            continue;
+        };
+        // Asked again, now that it is held: it may have ended since it was listed.
+        if let Some(task) = shared.group.claim(shared.id, task.id).await? {
+            tracing::info!(task.id = %task.id, "Task `{}` was claimed and the answer lost: it runs now", task.id);
+            begin(shared, task, hold, None);
+        }
+    }
+    Ok(())
+}
+
+/// Runs a task that no delivery brought.
+fn begin(shared: &Arc<Shared>, task: Task, hold: Hold, slot: Option<Slot>) {
+    let shared = Arc::clone(shared);
+    shared.attempts.clone().spawn(async move {
+        attempt::run(&shared, task).await;
+        drop((slot, hold));
+    });
+}
+
 /// One look for one queue. Answers how many tasks it found.
-async fn look_once(shared: &Arc<Shared>, slots: &Arc<QueueSlots>, silence: Duration) -> usize {
+async fn look_once(
+    shared: &Arc<Shared>,
+    slots: &Arc<QueueSlots>,
+    silence: Duration,
+) -> Result<usize, StoreError> {
     let limit = slots.free().min(BATCH_MAX);
     if limit == 0 || slots.silence(&shared.clock) < silence {
-        return 0;
+        return Ok(0);
     }
     let reserved: Vec<_> = std::iter::from_fn(|| slots.slot_without_delivery())
         .take(limit)
@@ -62,21 +106,13 @@ async fn look_once(shared: &Arc<Shared>, slots: &Arc<QueueSlots>, silence: Durat
         older_than: silence,
         limit: reserved.len(),
     };
-    match shared.store.claim_idle(shared.id, &look).await {
-        Ok(tasks) => {
-            let found = tasks.len();
-            for (task, slot) in tasks.into_iter().zip(reserved) {
-                let shared = Arc::clone(shared);
-                shared.attempts.clone().spawn(async move {
-                    attempt::run(&shared, task).await;
-                    drop(slot);
-                });
-            }
-            found
-        }
-        Err(error) => {
-            tracing::debug!(error = %error, "The look for ready tasks failed; it is repeated soon");
-            0
+    let tasks = shared.store.claim_idle(shared.id, &look).await?;
+    let found = tasks.len();
+    for (task, slot) in tasks.into_iter().zip(reserved) {
+        // An announcement may have come at the same moment: whoever asked for the task by its id has it then.
+        if let Some(hold) = shared.running.hold(task.id) {
+            begin(shared, task, hold, Some(slot));
         }
     }
+    Ok(found)
 }

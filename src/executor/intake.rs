@@ -72,6 +72,9 @@ async fn take(shared: &Arc<Shared>, slots: &Arc<QueueSlots>, delivery: Delivery)
     if !knows(shared, &event) {
         return delivery.ack(); // Left `ready`: an executor that knows its action finds it by the idle look.
     }
+    let Some(hold) = shared.running.hold(event.task) else {
+        return delivery.ack(); // Announced twice: it is claimed or run here already.
+    };
     let slot = tokio::select! {
         slot = slots.slot() => slot,
         () = shared.clock.sleep(SLOT_PATIENCE) => None,
@@ -83,7 +86,10 @@ async fn take(shared: &Arc<Shared>, slots: &Arc<QueueSlots>, delivery: Delivery)
         return delivery.ack();
     };
     match claim(shared, &event).await {
-        Claim::Taken(task) => run(shared, task, slot, delivery).await,
+        Claim::Taken(task) => {
+            run(shared, task, slot, delivery).await;
+            drop(hold);
+        }
         Claim::Gone => delivery.ack(),
         Claim::Unknown => drop(delivery), // The process stops: the broker lends it to somebody else.
     }

@@ -1,6 +1,6 @@
 //! The attempts that run in this executor, and how to stop them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -12,6 +12,28 @@ use crate::domain::{Attempt, Task, TaskId};
 #[derive(Debug, Default)]
 pub(super) struct RunningAttempts {
     attempts: Arc<Mutex<HashMap<TaskId, Entry>>>,
+    /// The tasks that are being claimed, run or settled here.
+    held: Arc<Mutex<HashSet<TaskId>>>,
+}
+
+/// The right of one part of this executor to claim and run a task; others here leave it alone. Given back when
+/// dropped.
+///
+/// It is what makes a claim repeatable: the store answers a claim again to the executor that owns the task.
+#[must_use = "dropped at once it protects nothing"]
+#[derive(Debug)]
+pub(super) struct Hold {
+    task: TaskId,
+    held: Arc<Mutex<HashSet<TaskId>>>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.task);
+    }
 }
 
 #[derive(Debug)]
@@ -30,6 +52,15 @@ pub(super) struct Running {
 }
 
 impl RunningAttempts {
+    /// Takes a task for one part of this executor; `None` when another has it.
+    pub(super) fn hold(&self, task: TaskId) -> Option<Hold> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.insert(task).then(|| Hold {
+            task,
+            held: Arc::clone(&self.held),
+        })
+    }
+
     /// Enters an attempt that begins.
     pub(super) fn enter(&self, task: &Task) -> Running {
         let (stop, stopped) = watch::channel(None);

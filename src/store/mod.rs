@@ -66,6 +66,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Answers with the tasks taken, in any order; a task that is not among them was not `ready`, or not
     /// known. Takes nothing when the executor's lease has ended. A task whose row cannot be read is taken and
     /// failed at once, with the cause: it must not hold up the others of its batch.
+    ///
+    /// A task that runs for this same executor already is answered again as it is, because the answer to its first
+    /// claim may have been lost: nobody asks for what it knows to run.
     async fn claim(&self, executor: ExecutorId, tasks: &[TaskId]) -> Result<Vec<Task>, StoreError>;
 
     /// Takes up to `look.limit` tasks that were `ready` for `look.older_than` at least: the announcements
@@ -131,6 +134,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Those of `tasks` that are known, in any order: for waiters.
     async fn tasks(&self, tasks: &[TaskId]) -> Result<Vec<Task>, StoreError>;
+
+    /// Tasks that run for `executor`, at most `limit`: to find those whose claim was answered to nobody. Scans; for
+    /// the moment after a failure.
+    async fn owned(&self, executor: ExecutorId, limit: usize) -> Result<Vec<Task>, StoreError>;
 
     /// Those of `tasks` that nobody needs to wait for any more: final, paused, or not there. Reads no payload.
     async fn ended(&self, tasks: &[TaskId]) -> Result<Vec<TaskId>, StoreError>;

@@ -417,6 +417,7 @@ async fn a_task_whose_action_is_not_known_here_waits_for_an_executor_that_knows_
 #[tokio::test]
 async fn a_long_task_gives_its_delivery_back_and_the_other_slots_go_on() {
     let world = World::hurried().await;
+    let mut tap = world.tap().await;
     let executor = world.executor(2).await;
     let long = world.submit(gate()).await;
     world.wait_at_gate(1).await;
@@ -425,15 +426,29 @@ async fn a_long_task_gives_its_delivery_back_and_the_other_slots_go_on() {
         let nap = submission("sleep", &json!({"seconds": 3}));
         assert_eq!(world.run(nap).await.state, TaskState::Succeeded, "{number}");
     }
+    let lent = async || world.broker.lent("longshore.work.default");
+    eventually("the broker got it back", lent, |lent| *lent == 0).await;
     let (second, third) = (world.submit(gate()).await, world.submit(gate()).await);
     world.wait_at_gate(1).await;
     assert_eq!(
         (executor.running(), world.arrived.available_permits()),
         (2, 0)
     );
+    let waiting = async || world.broker.depth("longshore.work.default");
+    eventually("the third is left with the broker", waiting, |depth| {
+        *depth == Some(1)
+    })
+    .await;
     world.gate.add_permits(3);
     for task in [long, second, third] {
         assert_eq!(world.ended(task).await.state, TaskState::Succeeded);
+    }
+    // The third stayed with the broker until there was room: nobody took it and had to let it go.
+    let mut ended = 0;
+    while ended < 3 {
+        let (event, _) = next_event(&mut tap).await;
+        assert!(!event.starts_with("released"), "{event}");
+        ended += usize::from(event == "succeeded.default.gate");
     }
     world.stop([executor]).await;
 }
@@ -591,5 +606,65 @@ async fn an_action_is_accepted_as_soon_as_an_executor_offers_it() {
     let task = strict.submit(submission("echo", &json!(1))).await.unwrap();
     assert_eq!(world.ended(task.task.id).await.state, TaskState::Succeeded);
     drop(strict);
+    world.stop([executor]).await;
+}
+
+#[tokio::test]
+async fn a_claim_whose_answer_is_lost_runs_once() {
+    let (world, store) = World::flaky().await;
+    let mut tap = world.tap().await;
+    let executor = world.executor(1).await;
+    store.lose("claim");
+    let task = world.run(submission("echo", &json!(1))).await;
+    assert_eq!((task.state, task.attempt.0), (TaskState::Succeeded, 1));
+    assert!(store.has_lost_all());
+    assert_eq!(next_event(&mut tap).await.0, "created.default.echo");
+    assert_eq!(next_event(&mut tap).await.0, "succeeded.default.echo");
+    world.stop([executor]).await;
+}
+
+#[tokio::test]
+async fn an_idle_claim_whose_answer_is_lost_is_found_again_and_runs_once() {
+    let (world, store) = World::flaky().await;
+    // Stored before anybody consumes, and the announcement taken by one that does not know the action.
+    let plain = world
+        .executor_with(Registry::new(), &[("default", 1)])
+        .await;
+    let task = world.submit(submission("echo", &json!(1))).await;
+    let left = async || {
+        (
+            world.broker.depth("longshore.work.default"),
+            world.broker.lent("longshore.work.default"),
+        )
+    };
+    eventually("its announcement is gone", left, |left| {
+        *left == (Some(0), 0)
+    })
+    .await;
+    store.lose("claim_idle");
+    let able = world.executor(1).await;
+    // The store's clock is not hurried: a task must have been ready for seconds.
+    let row = async || world.client.task(task).await.unwrap();
+    let task = eventually("it ended", row, |task| task.state.is_final()).await;
+    assert_eq!((task.state, task.attempt.0), (TaskState::Succeeded, 1));
+    assert!(store.has_lost_all());
+    world.stop([plain, able]).await;
+}
+
+#[tokio::test]
+async fn an_end_whose_answer_is_lost_is_stored_and_reported_once() {
+    let (world, store) = World::flaky().await;
+    let mut tap = world.tap().await;
+    let executor = world.executor(1).await;
+    store.lose("settle");
+    let task = world.run(submission("echo", &json!(1))).await;
+    assert_eq!((task.state, task.attempt.0), (TaskState::Succeeded, 1));
+    assert!(store.has_lost_all());
+    let next = world.run(submission("echo", &json!(2))).await.id;
+    let kinds =
+        ["created", "succeeded", "created", "succeeded"].map(|kind| format!("{kind}.default.echo"));
+    for (kind, id) in kinds.into_iter().zip([task.id, task.id, next, next]) {
+        assert_eq!(next_event(&mut tap).await, (kind, id));
+    }
     world.stop([executor]).await;
 }

@@ -57,6 +57,7 @@ store_contract! {
     }
     attempts {
         a_claim_is_lent_to_one_executor,
+        a_claim_whose_answer_was_lost_is_answered_again,
         a_claim_takes_ready_tasks_only,
         an_executor_whose_lease_ended_claims_nothing,
         an_idle_claim_takes_what_it_can_run_the_highest_priority_first,

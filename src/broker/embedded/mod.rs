@@ -43,6 +43,11 @@ impl EmbeddedBroker {
     pub fn depth(&self, queue: &str) -> Option<usize> {
         lock(&self.switch).depth(queue)
     }
+
+    /// How many messages of a broker queue its consumers hold.
+    pub fn lent(&self, queue: &str) -> usize {
+        lock(&self.switch).lent(queue)
+    }
 }
 
 #[async_trait]

@@ -161,6 +161,14 @@ impl Switch {
         self.queues.get(queue).map(Queue::len)
     }
 
+    /// How many messages of a queue consumers hold.
+    pub(super) fn lent(&self, queue: &str) -> usize {
+        let holds =
+            |consumer: &Consumer| matches!(&consumer.from, From::Queue(name) if **name == *queue);
+        let consumers = self.consumers.values().filter(|consumer| holds(consumer));
+        consumers.map(|consumer| consumer.lent.len()).sum()
+    }
+
     pub(super) fn publish(&mut self, message: Message) -> Result<(), BrokerError> {
         if self.is_closed {
             return Err(BrokerError::Unavailable {

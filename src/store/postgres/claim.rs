@@ -17,10 +17,15 @@ const CLAIM: &str = concat!(
         select id from executor where id = $1 and lease_ends_at > now() and lost_at is null for key share
     ), held as (
         select t.id as task from task t
-        where t.id = any($2) and t.state = any($3) and exists (select from live)
+        where t.id = any($2) and (t.state = any($3) or t.state = $4 and t.executor = $1)
+            and exists (select from live)
         order by t.id for update skip locked
     )
-    update task set state = $4, attempt = attempt + 1, executor = $1, started_at = now()
+    update task set
+        state = $4,
+        attempt = case when state = $4 then attempt else attempt + 1 end,
+        executor = $1,
+        started_at = case when state = $4 then started_at else now() end
     from held where id = held.task
     returning ",
     task_columns!()

@@ -191,6 +191,10 @@ impl Store for PostgresStore {
         call!(self.readers, read::tasks(tasks))
     }
 
+    async fn owned(&self, executor: ExecutorId, limit: usize) -> Result<Vec<Task>, StoreError> {
+        call!(self.readers, read::owned(executor, limit))
+    }
+
     async fn ended(&self, tasks: &[TaskId]) -> Result<Vec<TaskId>, StoreError> {
         call!(self.readers, read::ended(tasks))
     }

@@ -5,9 +5,9 @@ use sqlx::PgConnection;
 use super::error;
 use crate::domain::limits::TREE_MAX;
 use crate::domain::{
-    ActionName, LogChunk, LogPosition, QueueName, QueueRecord, Task, TaskId, TaskState,
+    ActionName, ExecutorId, LogChunk, LogPosition, QueueName, QueueRecord, Task, TaskId, TaskState,
 };
-use crate::store::change::{attempt, ends_of_a_wait, uuids, without};
+use crate::store::change::{RUNNING, attempt, ends_of_a_wait, owner, uuids, without};
 use crate::store::row::{LogRow, TaskRow, name, number, task_columns, tasks as tasks_of};
 use crate::store::time::Time;
 use crate::store::{List, StoreError, StoreIdentity};
@@ -16,6 +16,13 @@ const TASKS: &str = concat!("select ", task_columns!(), " from task where id = a
 
 /// The open ones: their number is small when most have ended, and no payload is read.
 const OPEN: &str = "select id from task where id = any($1) and state <> all($2)";
+
+/// Scans the tasks: an index on the executor would be written by every claim.
+const OWNED: &str = concat!(
+    "select ",
+    task_columns!(),
+    " from task where executor = $1 and state = $2 order by id limit $3"
+);
 
 /// Goes through the tasks by age, the newest first, until it has found enough: what is rare is found by
 /// looking at all that is newer.
@@ -72,6 +79,22 @@ pub(super) async fn tasks(
 ) -> Result<Vec<Task>, StoreError> {
     let rows: Vec<TaskRow> = sqlx::query_as(TASKS)
         .bind(uuids(tasks))
+        .fetch_all(connection)
+        .await
+        .map_err(error::of)?;
+    tasks_of(rows)
+}
+
+/// As [`crate::store::Store::owned`].
+pub(super) async fn owned(
+    connection: &mut PgConnection,
+    executor: ExecutorId,
+    limit: usize,
+) -> Result<Vec<Task>, StoreError> {
+    let rows: Vec<TaskRow> = sqlx::query_as(OWNED)
+        .bind(owner(executor))
+        .bind(RUNNING)
+        .bind(number(limit))
         .fetch_all(connection)
         .await
         .map_err(error::of)?;

@@ -11,9 +11,13 @@ use crate::store::time::Time;
 use crate::store::{IdleLook, StoreError};
 
 const CLAIM: &str = concat!(
-    "update task set state = ?4, attempt = attempt + 1, executor = ?1, started_at = ?5
+    "update task set
+        state = ?4,
+        attempt = case when state = ?4 then attempt else attempt + 1 end,
+        executor = ?1,
+        started_at = case when state = ?4 then started_at else ?5 end
     where id in (select unhex(value) from json_each(?2))
-        and state in (select value from json_each(?3))
+        and (state in (select value from json_each(?3)) or state = ?4 and executor = ?1)
         and exists (select 1 from executor where id = ?1 and lease_ends_at > ?5 and lost_at is null)
     returning ",
     task_columns!()

@@ -300,6 +300,10 @@ impl Store for SqliteStore {
         call!(self.readers, read::tasks(tasks))
     }
 
+    async fn owned(&self, executor: ExecutorId, limit: usize) -> Result<Vec<Task>, StoreError> {
+        call!(self.readers, read::owned(executor, limit))
+    }
+
     async fn ended(&self, tasks: &[TaskId]) -> Result<Vec<TaskId>, StoreError> {
         call!(self.readers, read::ended(tasks))
     }

@@ -7,9 +7,9 @@ use super::error;
 use super::submit::hex;
 use crate::domain::limits::TREE_MAX;
 use crate::domain::{
-    ActionName, LogChunk, LogPosition, QueueName, QueueRecord, Task, TaskId, TaskState,
+    ActionName, ExecutorId, LogChunk, LogPosition, QueueName, QueueRecord, Task, TaskId, TaskState,
 };
-use crate::store::change::{attempt, ends_of_a_wait, without};
+use crate::store::change::{RUNNING, attempt, ends_of_a_wait, owner, without};
 use crate::store::row::{LogRow, TaskRow, name, number, task_columns, tasks as tasks_of, text};
 use crate::store::{List, StoreError, StoreIdentity};
 
@@ -24,6 +24,13 @@ const OPEN: &str = "
 select id from task
 where id in (select unhex(value) from json_each(?1))
     and state not in (select value from json_each(?2))";
+
+/// Scans the tasks: an index on the executor would be written by every claim.
+const OWNED: &str = concat!(
+    "select ",
+    task_columns!(),
+    " from task where executor = ?1 and state = ?2 order by id limit ?3"
+);
 
 /// Goes through the tasks by age, the newest first, until it has found enough: what is rare is found by
 /// looking at all that is newer.
@@ -83,6 +90,22 @@ pub(super) async fn tasks(
     let ids: Vec<String> = tasks.iter().map(|task| hex(task.as_uuid())).collect();
     let rows: Vec<TaskRow> = sqlx::query_as(TASKS)
         .bind(text(&ids))
+        .fetch_all(connection)
+        .await
+        .map_err(error::of)?;
+    tasks_of(rows)
+}
+
+/// As [`crate::store::Store::owned`].
+pub(super) async fn owned(
+    connection: &mut SqliteConnection,
+    executor: ExecutorId,
+    limit: usize,
+) -> Result<Vec<Task>, StoreError> {
+    let rows: Vec<TaskRow> = sqlx::query_as(OWNED)
+        .bind(owner(executor))
+        .bind(RUNNING)
+        .bind(number(limit))
         .fetch_all(connection)
         .await
         .map_err(error::of)?;

@@ -2,6 +2,7 @@
 
 pub(crate) mod database;
 pub(crate) mod eventually;
+pub(crate) mod flaky;
 pub(crate) mod fleet;
 pub(crate) mod keeper;
 pub(crate) mod rabbitmq;

@@ -21,6 +21,8 @@ use longshore::tap::{Filter, Seen, Tap};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
+use super::flaky::Flaky;
+
 /// How long any task of a test may take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -46,10 +48,20 @@ impl World {
         Self::with_clock(Arc::new(Hurried(SystemClock::shared()))).await
     }
 
+    /// Embedded, on a store whose answers may get lost.
+    pub(crate) async fn flaky() -> (Self, Arc<Flaky>) {
+        let store = Flaky::new(memory().await);
+        let as_store: Arc<dyn Store> = Arc::<Flaky>::clone(&store);
+        // An hour in 36 seconds: a lost answer is made up for soon.
+        let clock = Arc::new(Hurried(SystemClock::shared()));
+        (Self::with(as_store, clock).await, store)
+    }
+
     async fn with_clock(clock: Arc<dyn Clock>) -> Self {
-        let address: StoreAddress = "sqlite::memory:".parse().unwrap();
-        let store = address.open().await.unwrap();
-        store.migrate().await.unwrap();
+        Self::with(memory().await, clock).await
+    }
+
+    async fn with(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
         let embedded = EmbeddedBroker::new();
         let broker: Arc<dyn Broker> = Arc::<EmbeddedBroker>::clone(&embedded);
         let runtime = Runtime::of(store, broker, clock, Background::new());
@@ -164,6 +176,14 @@ impl World {
         drop(self.client);
         self.runtime.stop().await;
     }
+}
+
+/// A fresh store in memory.
+async fn memory() -> Arc<dyn Store> {
+    let address: StoreAddress = "sqlite::memory:".parse().unwrap();
+    let store = address.open().await.unwrap();
+    store.migrate().await.unwrap();
+    store
 }
 
 /// A submission of `action` with `input`.

@@ -47,7 +47,8 @@ pub(crate) async fn a_claim_takes_ready_tasks_only(world: &World) {
             ..echo()
         })
         .await;
-    let (executor, running) = world.running(echo()).await;
+    let (_, running) = world.running(echo()).await;
+    let executor = world.executor().await;
     let ready = world.ready(1).await[0];
     let claimed = world
         .claim(executor, &[scheduled, running, ready, ready])
@@ -59,6 +60,22 @@ pub(crate) async fn a_claim_takes_ready_tasks_only(world: &World) {
     assert_eq!((task.attempt.0, task.executor), (1, Some(executor)));
     assert!(task.started_at >= task.ready_at);
     assert_eq!(*task, world.task(ready).await);
+}
+
+pub(crate) async fn a_claim_whose_answer_was_lost_is_answered_again(world: &World) {
+    let (executor, task) = world.running(echo()).await;
+    let first = world.task(task).await;
+    assert_eq!(
+        world.claim(executor, &[task]).await,
+        std::slice::from_ref(&first)
+    );
+    assert_eq!(world.store.owned(executor, 10).await.unwrap(), [first]);
+    let other = world.executor().await;
+    assert_eq!(world.claim(other, &[task]).await, []);
+    assert_eq!(world.store.owned(other, 10).await.unwrap(), []);
+    let _ended = world.settle(executor, task, 1, succeeded()).await;
+    assert_eq!(world.claim(executor, &[task]).await, []);
+    assert_eq!(world.store.owned(executor, 10).await.unwrap(), []);
 }
 
 pub(crate) async fn an_executor_whose_lease_ended_claims_nothing(world: &World) {

@@ -1,0 +1,186 @@
+//! A store whose answers get lost: what was asked for is done, and nobody hears of it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use longshore::domain::{
+    ActionName, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask, QueueName, QueueRecord,
+    Settlement, Task, TaskId,
+};
+use longshore::store::{
+    Cancelled, Due, IdleLook, List, Renewal, Settled, Store, StoreError, StoreIdentity, Submitted,
+    TakenOver,
+};
+
+/// A store whose answers get lost, as often as a test says.
+#[derive(Debug)]
+pub(crate) struct Flaky {
+    store: Arc<dyn Store>,
+    losing: Mutex<VecDeque<&'static str>>,
+}
+
+impl Flaky {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            losing: Mutex::default(),
+        })
+    }
+
+    /// The answer to the next call of `method` that has one to give gets lost.
+    pub(crate) fn lose(&self, method: &'static str) {
+        self.losing.lock().unwrap().push_back(method);
+    }
+
+    /// Whether everything that was to get lost is.
+    pub(crate) fn has_lost_all(&self) -> bool {
+        self.losing.lock().unwrap().is_empty()
+    }
+
+    fn pass<T>(&self, method: &str, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut losing = self.losing.lock().unwrap();
+        if answer.is_ok() && losing.front() == Some(&method) {
+            losing.pop_front();
+            return Err(StoreError::Unavailable {
+                reason: format!("the answer to `{method}` is lost"),
+            });
+        }
+        answer
+    }
+}
+
+#[async_trait]
+impl Store for Flaky {
+    async fn migrate(&self) -> Result<(), StoreError> {
+        self.pass("migrate", self.store.migrate().await)
+    }
+
+    async fn schema_version(&self) -> Result<Option<i64>, StoreError> {
+        self.pass("schema_version", self.store.schema_version().await)
+    }
+
+    async fn identity(&self) -> Result<StoreIdentity, StoreError> {
+        self.pass("identity", self.store.identity().await)
+    }
+
+    async fn submit(&self, tasks: &[NewTask]) -> Result<Vec<Submitted>, StoreError> {
+        self.pass("submit", self.store.submit(tasks).await)
+    }
+
+    async fn claim(&self, executor: ExecutorId, tasks: &[TaskId]) -> Result<Vec<Task>, StoreError> {
+        let answer = self.store.claim(executor, tasks).await?;
+        if answer.is_empty() {
+            Ok(answer)
+        } else {
+            self.pass("claim", Ok(answer))
+        }
+    }
+
+    async fn claim_idle(
+        &self,
+        executor: ExecutorId,
+        look: &IdleLook,
+    ) -> Result<Vec<Task>, StoreError> {
+        let answer = self.store.claim_idle(executor, look).await?;
+        if answer.is_empty() {
+            Ok(answer)
+        } else {
+            self.pass("claim_idle", Ok(answer))
+        }
+    }
+
+    async fn settle(
+        &self,
+        executor: ExecutorId,
+        settlements: &[Settlement],
+    ) -> Result<Vec<Settled>, StoreError> {
+        self.pass("settle", self.store.settle(executor, settlements).await)
+    }
+
+    async fn cancel(&self, task: TaskId, reason: &str) -> Result<Cancelled, StoreError> {
+        self.pass("cancel", self.store.cancel(task, reason).await)
+    }
+
+    async fn enroll(&self, executor: &ExecutorRecord, lease: Duration) -> Result<(), StoreError> {
+        self.pass("enroll", self.store.enroll(executor, lease).await)
+    }
+
+    async fn renew(&self, executor: ExecutorId, lease: Duration) -> Result<Renewal, StoreError> {
+        self.pass("renew", self.store.renew(executor, lease).await)
+    }
+
+    async fn retire(&self, executor: ExecutorId) -> Result<TakenOver, StoreError> {
+        self.pass("retire", self.store.retire(executor).await)
+    }
+
+    async fn take_over(&self, limit: usize) -> Result<TakenOver, StoreError> {
+        self.pass("take_over", self.store.take_over(limit).await)
+    }
+
+    async fn due(&self, limit: usize) -> Result<Due, StoreError> {
+        self.pass("due", self.store.due(limit).await)
+    }
+
+    async fn prune(&self, keep: Duration, limit: usize) -> Result<u64, StoreError> {
+        self.pass("prune", self.store.prune(keep, limit).await)
+    }
+
+    async fn executors(&self) -> Result<Vec<ExecutorRecord>, StoreError> {
+        self.pass("executors", self.store.executors().await)
+    }
+
+    async fn known_actions(&self) -> Result<Vec<ActionName>, StoreError> {
+        self.pass("known_actions", self.store.known_actions().await)
+    }
+
+    async fn create_queue(&self, queue: &QueueName) -> Result<(), StoreError> {
+        self.pass("create_queue", self.store.create_queue(queue).await)
+    }
+
+    async fn queues(&self) -> Result<Vec<QueueRecord>, StoreError> {
+        self.pass("queues", self.store.queues().await)
+    }
+
+    async fn task(&self, task: TaskId) -> Result<Option<Task>, StoreError> {
+        self.pass("task", self.store.task(task).await)
+    }
+
+    async fn tasks(&self, tasks: &[TaskId]) -> Result<Vec<Task>, StoreError> {
+        self.pass("tasks", self.store.tasks(tasks).await)
+    }
+
+    async fn owned(&self, executor: ExecutorId, limit: usize) -> Result<Vec<Task>, StoreError> {
+        self.pass("owned", self.store.owned(executor, limit).await)
+    }
+
+    async fn ended(&self, tasks: &[TaskId]) -> Result<Vec<TaskId>, StoreError> {
+        self.pass("ended", self.store.ended(tasks).await)
+    }
+
+    async fn list(&self, list: &List) -> Result<Vec<Task>, StoreError> {
+        self.pass("list", self.store.list(list).await)
+    }
+
+    async fn tree(&self, task: TaskId) -> Result<Vec<Task>, StoreError> {
+        self.pass("tree", self.store.tree(task).await)
+    }
+
+    async fn append_logs(&self, chunks: &[LogChunk]) -> Result<(), StoreError> {
+        self.pass("append_logs", self.store.append_logs(chunks).await)
+    }
+
+    async fn logs(
+        &self,
+        task: TaskId,
+        after: Option<LogPosition>,
+        limit: usize,
+    ) -> Result<Vec<LogChunk>, StoreError> {
+        self.pass("logs", self.store.logs(task, after, limit).await)
+    }
+
+    async fn close(&self) {
+        self.store.close().await;
+    }
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use longshore::action::{Context, Registry};
 use longshore::broker::{Content, Ingress, Message};
-use longshore::domain::{Delivery, Failure, Payload, RetryPolicy, TaskState};
+use longshore::domain::{Failure, Payload, RetryPolicy, TaskState};
 use longshore::store::Cancelled;
 use serde_json::json;
 
@@ -344,62 +344,6 @@ async fn a_parent_that_runs_again_makes_no_sub_task_twice() {
 }
 
 #[tokio::test]
-async fn a_drain_takes_nothing_new_and_waits_for_what_runs() {
-    let world = World::embedded().await;
-    let first = world.executor(1).await;
-    let running = world.submit(gate()).await;
-    world.wait_at_gate(1).await;
-    let drain = first.drain(Duration::from_secs(20));
-    tokio::pin!(drain);
-    assert!(futures_util::poll!(&mut drain).is_pending());
-    let later = world.submit(submission("echo", &json!(1))).await;
-    let second = world.executor(1).await;
-    assert_eq!(world.ended(later).await.executor, Some(second.id()));
-    world.gate.add_permits(1);
-    assert_eq!(drain.await.given_back, 0);
-    let task = world.ended(running).await;
-    assert_eq!(
-        (task.state, task.executor),
-        (TaskState::Succeeded, Some(first.id()))
-    );
-    world.stop([second]).await;
-}
-
-#[tokio::test]
-async fn a_drain_gives_back_what_does_not_end_and_another_executor_goes_on() {
-    let world = World::embedded().await;
-    let first = world.executor(1).await;
-    let task = world.submit(gate()).await;
-    world.wait_at_gate(1).await;
-    let drained = first.drain(Duration::ZERO).await;
-    assert_eq!(drained.given_back, 1);
-    let second = world.executor(1).await;
-    world.wait_at_gate(1).await;
-    world.gate.add_permits(2);
-    let task = world.ended(task).await;
-    assert_eq!((task.state, task.attempt.0), (TaskState::Succeeded, 2));
-    assert_eq!(task.executor, Some(second.id()));
-    drop(first);
-    world.stop([second]).await;
-}
-
-#[tokio::test]
-async fn a_drain_does_not_give_back_what_may_run_only_once() {
-    let world = World::embedded().await;
-    let first = world.executor(1).await;
-    let mut submission = gate();
-    submission.options.delivery = Delivery::Once;
-    let task = world.submit(submission).await;
-    world.wait_at_gate(1).await;
-    assert_eq!(first.drain(Duration::ZERO).await.given_back, 1);
-    let task = world.ended(task).await;
-    assert_eq!((task.state, task.attempt.0), (TaskState::Failed, 1));
-    assert!(error(&task).contains("`once`"), "{}", error(&task));
-    drop(first);
-    world.stop([]).await;
-}
-
-#[tokio::test]
 async fn a_task_whose_action_is_not_known_here_waits_for_an_executor_that_knows_it() {
     let world = World::embedded().await;
     let plain = world
@@ -606,65 +550,5 @@ async fn an_action_is_accepted_as_soon_as_an_executor_offers_it() {
     let task = strict.submit(submission("echo", &json!(1))).await.unwrap();
     assert_eq!(world.ended(task.task.id).await.state, TaskState::Succeeded);
     drop(strict);
-    world.stop([executor]).await;
-}
-
-#[tokio::test]
-async fn a_claim_whose_answer_is_lost_runs_once() {
-    let (world, store) = World::flaky().await;
-    let mut tap = world.tap().await;
-    let executor = world.executor(1).await;
-    store.lose("claim");
-    let task = world.run(submission("echo", &json!(1))).await;
-    assert_eq!((task.state, task.attempt.0), (TaskState::Succeeded, 1));
-    assert!(store.has_lost_all());
-    assert_eq!(next_event(&mut tap).await.0, "created.default.echo");
-    assert_eq!(next_event(&mut tap).await.0, "succeeded.default.echo");
-    world.stop([executor]).await;
-}
-
-#[tokio::test]
-async fn an_idle_claim_whose_answer_is_lost_is_found_again_and_runs_once() {
-    let (world, store) = World::flaky().await;
-    // Stored before anybody consumes, and the announcement taken by one that does not know the action.
-    let plain = world
-        .executor_with(Registry::new(), &[("default", 1)])
-        .await;
-    let task = world.submit(submission("echo", &json!(1))).await;
-    let left = async || {
-        (
-            world.broker.depth("longshore.work.default"),
-            world.broker.lent("longshore.work.default"),
-        )
-    };
-    eventually("its announcement is gone", left, |left| {
-        *left == (Some(0), 0)
-    })
-    .await;
-    store.lose("claim_idle");
-    let able = world.executor(1).await;
-    // The store's clock is not hurried: a task must have been ready for seconds.
-    let row = async || world.client.task(task).await.unwrap();
-    let task = eventually("it ended", row, |task| task.state.is_final()).await;
-    assert_eq!((task.state, task.attempt.0), (TaskState::Succeeded, 1));
-    assert!(store.has_lost_all());
-    world.stop([plain, able]).await;
-}
-
-#[tokio::test]
-async fn an_end_whose_answer_is_lost_is_stored_and_reported_once() {
-    let (world, store) = World::flaky().await;
-    let mut tap = world.tap().await;
-    let executor = world.executor(1).await;
-    store.lose("settle");
-    let task = world.run(submission("echo", &json!(1))).await;
-    assert_eq!((task.state, task.attempt.0), (TaskState::Succeeded, 1));
-    assert!(store.has_lost_all());
-    let next = world.run(submission("echo", &json!(2))).await.id;
-    let kinds =
-        ["created", "succeeded", "created", "succeeded"].map(|kind| format!("{kind}.default.echo"));
-    for (kind, id) in kinds.into_iter().zip([task.id, task.id, next, next]) {
-        assert_eq!(next_event(&mut tap).await, (kind, id));
-    }
     world.stop([executor]).await;
 }

@@ -9,9 +9,11 @@
 mod broker;
 mod cli;
 mod contract;
+mod drain;
 mod executor;
 mod fleet;
 mod http;
+mod lost_answers;
 mod roles;
 mod store;
 mod support;

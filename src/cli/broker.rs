@@ -72,6 +72,11 @@ pub(super) async fn differences(config: &Config) -> Result<Vec<Change>, Complain
         .await?)
 }
 
+/// The version of the broker.
+pub(super) async fn version(config: &Config) -> Result<String, Complaint> {
+    Ok(management(config)?.version().await?)
+}
+
 fn show(output: Output, changes: &[Change]) -> Result<(), Complaint> {
     let lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
     match output.format() {

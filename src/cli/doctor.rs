@@ -166,13 +166,7 @@ async fn look_at_broker(config: &Config, findings: &mut Vec<Finding>) {
     };
     let health = runtime.broker().health().borrow().clone();
     findings.push(match health {
-        Health::Up => Finding::right(
-            "broker",
-            runtime
-                .broker()
-                .identity()
-                .unwrap_or_else(|| "connected".to_owned()),
-        ),
+        Health::Up => Finding::right("broker", identity(config, &runtime).await),
         Health::Blocked(reason) => Finding::wrong(
             "broker",
             &Complaint::failed(format!("it takes no messages: {reason}")),
@@ -184,6 +178,19 @@ async fn look_at_broker(config: &Config, findings: &mut Vec<Finding>) {
     });
     findings.push(topology(config).await);
     runtime.stop().await;
+}
+
+/// What the broker is. Its version is told by the management plugin only.
+async fn identity(config: &Config, runtime: &Runtime) -> String {
+    let name = runtime.broker().identity();
+    let name = name.unwrap_or_else(|| "connected".to_owned());
+    if config.broker.management_url.is_none() {
+        return name;
+    }
+    match super::broker::version(config).await {
+        Ok(version) => format!("{name} {version}"),
+        Err(_) => name, // The look at the topology says what is wrong.
+    }
 }
 
 async fn topology(config: &Config) -> Finding {

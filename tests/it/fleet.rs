@@ -332,7 +332,7 @@ async fn an_executor_killed_in_the_middle_loses_nothing() {
     let mut tap = fleet.tap().await;
     let web = fleet.web("w1").await;
     let mut first = fleet.executor("x1", &["--queue", "default=4"]).await;
-    let nap = json!({"action": "sleep", "input": {"seconds": 2}});
+    let nap = json!({"action": "sleep", "input": {"seconds": 3}});
     let mut tasks = Vec::new();
     for _ in 0..4 {
         tasks.push(web.submit(&nap).await);
@@ -340,8 +340,9 @@ async fn an_executor_killed_in_the_middle_loses_nothing() {
     for task in &tasks {
         web.until(task, "running").await;
     }
-    let second = fleet.executor("x2", &["--queue", "default=4"]).await;
+    // Killed before anything else is started: no nap may end by itself.
     first.kill();
+    let second = fleet.executor("x2", &["--queue", "default=4"]).await;
     for task in &tasks {
         let task = web.finished(task).await;
         assert_eq!(

@@ -19,6 +19,9 @@ pub enum Stop {
     TimeLimit,
     /// The executor lost the right to run it, or stops: another executor will run it.
     Released,
+    /// The executor could not renew its lease in time: soon others may think that it is lost. Only for a task with
+    /// delivery `once`; there is little time.
+    LeaseEnds,
 }
 
 /// What the executor does for an action. The only thing an action needs of it.

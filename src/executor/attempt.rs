@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use super::host::AttemptHost;
+use super::lease::FENCE_GRACE;
 use super::running::Running;
 use super::{STOP_GRACE, Shared};
 use crate::action::{Context, Stop};
@@ -41,10 +42,15 @@ pub(super) async fn run(shared: &Arc<Shared>, task: Task) {
             }
         },
         (_, Some(Stop::Cancelled(reason))) => Ending::Cancelled(Failure::fatal(reason)),
-        (_, Some(Stop::Released)) => {
+        (_, Some(stop @ (Stop::Released | Stop::LeaseEnds))) => {
             let name = &shared.record.name;
+            let what = if stop == Stop::Released {
+                "stopped"
+            } else {
+                "could not renew its lease"
+            };
             let cause = format!(
-                "the executor `{name}` stopped while it ran the task, whose delivery is `once`"
+                "the executor `{name}` {what} while it ran the task, whose delivery is `once`"
             );
             ending_of_loss(&options, Failure::fatal(cause))
         }
@@ -126,10 +132,14 @@ async fn until_it_ends(
         () = over => running.ask(Stop::TimeLimit),
         _ = stopped.stopped() => {}
     }
+    let grace = match *running.stop().borrow() {
+        Some(Stop::LeaseEnds) => FENCE_GRACE,
+        _ => STOP_GRACE,
+    };
     tokio::select! {
         biased;
         result = &mut future => Some(result.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))),
-        () = shared.clock.sleep(STOP_GRACE) => None,
+        () = shared.clock.sleep(grace) => None,
     }
 }
 

@@ -61,6 +61,8 @@ impl Executor {
             () = self.shared.attempts.ended() => {}
             () = self.shared.clock.sleep(grace) => {}
         }
+        self.shared.abandoned.cancel();
+        self.shared.attempts.ended().await;
         self.say_farewell().await;
         self.keep.stop();
         Drained { given_back }

@@ -80,9 +80,9 @@ async fn adopt(shared: &Arc<Shared>) -> Result<(), StoreError> {
 
 /// Runs a task that no delivery brought.
 fn begin(shared: &Arc<Shared>, task: Task, hold: Hold, slot: Option<Slot>) {
-    let shared = Arc::clone(shared);
-    shared.attempts.clone().spawn(async move {
-        attempt::run(&shared, task).await;
+    let work = Arc::clone(shared);
+    shared.spawn_attempt(async move {
+        attempt::run(&work, task).await;
         drop((slot, hold));
     });
 }

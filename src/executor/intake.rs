@@ -37,8 +37,8 @@ pub(super) async fn serve(
             delivery = deliveries.next() => {
                 let Some(delivery) = delivery else { return };
                 slots.delivered(&shared.clock);
-                let (shared, slots) = (Arc::clone(&shared), Arc::clone(&slots));
-                shared.attempts.clone().spawn(async move { take(&shared, &slots, delivery).await });
+                let (work, slots) = (Arc::clone(&shared), Arc::clone(&slots));
+                shared.spawn_attempt(async move { take(&work, &slots, delivery).await });
             }
             _ = changes.changed(), if recredit.is_none() => {
                 recredit = Some(shared.clock.sleep(RECREDIT_INTERVAL));

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::action::Registry;
 use crate::background::Background;
@@ -126,8 +127,23 @@ struct Shared {
     registry: Registry,
     running: RunningAttempts,
     attempts: Background,
+    /// Cancelled when what still runs is dropped where it stands.
+    abandoned: CancellationToken,
     scheduled: Arc<Notify>,
     limits: PayloadLimits,
+}
+
+impl Shared {
+    /// Starts work on one task. It ends by itself, or is dropped where it stands when the executor is abandoned.
+    fn spawn_attempt(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
+        let abandoned = self.abandoned.clone();
+        self.attempts.spawn(async move {
+            tokio::select! {
+                () = work => {}
+                () = abandoned.cancelled() => {}
+            }
+        });
+    }
 }
 
 impl Executor {
@@ -182,6 +198,7 @@ impl Executor {
             registry,
             running,
             attempts,
+            abandoned: CancellationToken::new(),
             scheduled,
             limits,
         });
@@ -206,6 +223,9 @@ impl Executor {
 
     async fn begin(&self, slots: &Slots) -> Result<(), BrokerError> {
         let shared = &self.shared;
+        // First: the lease runs since the executor was entered.
+        self.keep
+            .spawn(lease::keep(Arc::clone(shared), self.keep.clone()));
         let control = shared
             .broker
             .consume(Source::Control(shared.id), control::CREDIT)
@@ -226,8 +246,6 @@ impl Executor {
                 .await?;
             queues.push((Arc::new(QueueSlots::new(queue.clone(), *count)), deliveries));
         }
-        self.keep
-            .spawn(lease::keep(Arc::clone(shared), self.keep.clone()));
         self.intake(control, |shared, delivery| async move {
             control::carry_out(&shared, delivery).await;
         });
@@ -316,6 +334,14 @@ fn record(
 
 /// How long an attempt that is asked to stop may still go on before its future is dropped.
 const STOP_GRACE: Duration = Duration::from_secs(10);
+
+impl Drop for Executor {
+    /// Without a drain: it takes nothing new, and its lease ends by itself.
+    fn drop(&mut self) {
+        self.intake.stop();
+        self.keep.stop();
+    }
+}
 
 impl fmt::Debug for Executor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

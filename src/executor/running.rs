@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use crate::action::Stop;
-use crate::domain::{Attempt, Task, TaskId};
+use crate::domain::{Attempt, Delivery, Task, TaskId};
 
 /// The attempts that run in this executor.
 #[derive(Debug, Default)]
@@ -39,6 +39,7 @@ impl Drop for Hold {
 #[derive(Debug)]
 struct Entry {
     attempt: Attempt,
+    delivery: Delivery,
     stop: watch::Sender<Option<Stop>>,
 }
 
@@ -68,6 +69,7 @@ impl RunningAttempts {
             task.id,
             Entry {
                 attempt: task.attempt,
+                delivery: task.options.delivery,
                 stop,
             },
         );
@@ -95,6 +97,15 @@ impl RunningAttempts {
         self.lock()
             .values()
             .for_each(|entry| entry.ask(stop.clone()));
+    }
+
+    /// Asks every attempt that may run only once to stop; how many there are.
+    pub(super) fn stop_once(&self, stop: &Stop) -> usize {
+        let attempts = self.lock();
+        let once = attempts
+            .values()
+            .filter(|entry| entry.delivery == Delivery::Once);
+        once.map(|entry| entry.ask(stop.clone())).count()
     }
 
     /// Which tasks run, for people.

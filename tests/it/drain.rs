@@ -13,8 +13,7 @@ async fn a_drain_takes_nothing_new_and_waits_for_what_runs() {
     let first = world.executor(1).await;
     let running = world.submit(gate()).await;
     world.wait_at_gate(1).await;
-    let drain = first.drain(Duration::from_secs(20));
-    tokio::pin!(drain);
+    let mut drain = Box::pin(first.drain(Duration::from_secs(20)));
     assert!(futures_util::poll!(&mut drain).is_pending());
     let later = world.submit(submission("echo", &json!(1))).await;
     let second = world.executor(1).await;
@@ -26,6 +25,7 @@ async fn a_drain_takes_nothing_new_and_waits_for_what_runs() {
         (task.state, task.executor),
         (TaskState::Succeeded, Some(first.id()))
     );
+    drop(first);
     world.stop([second]).await;
 }
 

@@ -53,6 +53,9 @@ fn stopped(what: &str, stop: &Stop) -> Failure {
     match stop {
         Stop::Cancelled(reason) => Failure::retry(format!("{what} was cancelled: {reason}")),
         Stop::TimeLimit => Failure::retry(format!("{what} was stopped at the task's time limit")),
+        Stop::LeaseEnds => Failure::retry(format!(
+            "{what} was stopped because its executor's lease ends"
+        )),
         Stop::Released => Failure::retry(format!("{what} was stopped because its executor stops")),
     }
 }

@@ -55,12 +55,24 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitStatus {
     };
     crate::broker::install_tls();
     let ended = runtime.block_on(Box::pin(carry_out(cli, output)));
+    silence_connections();
     // User code that blocks must not hold the process up: its task is given back already.
     runtime.shutdown_background();
     ended.unwrap_or_else(|complaint| {
         output.complain(&complaint);
         complaint.status()
     })
+}
+
+/// A connection that lapin is still trying to make panics in its own thread when the process ends under it. Nothing is
+/// lost by that, and it is no news for people.
+fn silence_connections() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if std::thread::current().name() != Some("lapin-io-loop") {
+            tell(panic);
+        }
+    }));
 }
 
 async fn carry_out(cli: Cli, output: Output) -> Result<ExitStatus, Complaint> {

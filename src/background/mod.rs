@@ -75,9 +75,4 @@ impl Background {
         self.tracker.close();
         self.tracker.wait().await;
     }
-
-    /// How much is still going on.
-    pub fn running(&self) -> usize {
-        self.tracker.len()
-    }
 }

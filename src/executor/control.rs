@@ -7,7 +7,6 @@ use std::sync::Arc;
 use super::Shared;
 use crate::action::Stop;
 use crate::broker::{Credit, Delivery};
-use crate::clock::{Pauses, PausesKind};
 use crate::domain::{ExecutorId, TaskFacts, TaskId, TaskState};
 use crate::store::{Cancelled, StoreError};
 use crate::wire::{Event, EventKind, parse_events};
@@ -32,17 +31,16 @@ pub(super) async fn carry_out(shared: &Arc<Shared>, delivery: Delivery) {
             tracing::warn!(event.kind = %event.kind, "A signal is not one that can be carried out: ignored");
             continue;
         }
-        let mut pauses = Pauses::new(PausesKind::Reconnect);
-        while let Err(error) = cancel(shared, &event).await {
-            if !error.is_transient() {
+        match shared
+            .until_answered(event.task, || cancel(shared, &event))
+            .await
+        {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
                 tracing::error!(task.id = %event.task, error = %error, "A cancel cannot be carried out: to the dead");
                 return delivery.reject();
             }
-            tracing::debug!(task.id = %event.task, error = %error, "A cancel is not stored yet");
-            tokio::select! {
-                () = shared.clock.sleep(pauses.next()) => {}
-                () = shared.attempts.stopping() => return, // The broker lends it to somebody else.
-            }
+            None => return, // The broker lends it to somebody else.
         }
     }
     delivery.ack();

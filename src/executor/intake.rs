@@ -7,7 +7,6 @@ use super::slots::{QueueSlots, Slot};
 use super::{Shared, attempt};
 use crate::background::Background;
 use crate::broker::{Deliveries, Delivery};
-use crate::clock::{Pauses, PausesKind};
 use crate::domain::{ActionName, Attempt, QueueName, Task, TaskFacts, TaskState};
 use crate::wire::{Event, EventKind, parse_events};
 
@@ -72,26 +71,39 @@ async fn take(shared: &Arc<Shared>, slots: &Arc<QueueSlots>, delivery: Delivery)
     if !knows(shared, &event) {
         return delivery.ack(); // Left `ready`: an executor that knows its action finds it by the idle look.
     }
-    let Some(hold) = shared.running.hold(event.task) else {
-        return delivery.ack(); // Announced twice: it is claimed or run here already.
+    let hold = tokio::select! {
+        biased;
+        hold = shared.running.hold_soon(event.task) => hold,
+        // Announced twice: it runs here already. A moment's wait, because a task that has just been settled here may
+        // be ready again, and announced, before it is let go of.
+        () = shared.clock.sleep(SLOT_PATIENCE) => return delivery.ack(),
     };
     let slot = tokio::select! {
         slot = slots.slot() => slot,
         () = shared.clock.sleep(SLOT_PATIENCE) => None,
     };
     let Some(slot) = slot else {
+        drop(hold); // Before it is announced: it may come back here.
         if let Some(facts) = facts(&event) {
             shared.outgoing.announce(EventKind::Released, &facts).await;
         }
         return delivery.ack();
     };
-    match claim(shared, &event).await {
-        Claim::Taken(task) => {
-            run(shared, task, slot, delivery).await;
+    let id = event.task;
+    match shared
+        .until_answered(id, || shared.group.claim(shared.id, id))
+        .await
+    {
+        Some(Ok(Some(task))) => {
+            run(shared, Box::new(task), slot, delivery).await;
             drop(hold);
         }
-        Claim::Gone => delivery.ack(),
-        Claim::Unknown => drop(delivery), // The process stops: the broker lends it to somebody else.
+        Some(Ok(None)) => delivery.ack(),
+        Some(Err(error)) => {
+            tracing::error!(task.id = %id, error = %error, "Task `{id}` cannot be claimed");
+            delivery.ack();
+        }
+        None => drop(delivery), // The broker lends it to somebody else.
     }
 }
 
@@ -108,34 +120,6 @@ async fn run(shared: &Arc<Shared>, task: Box<Task>, mut slot: Slot, delivery: De
     slot.let_go_of_delivery();
     delivery.ack();
     running.await;
-}
-
-enum Claim {
-    Taken(Box<Task>),
-    Gone,
-    Unknown,
-}
-
-/// Claims until the store has answered, or the process stops.
-async fn claim(shared: &Arc<Shared>, event: &Event) -> Claim {
-    let mut pauses = Pauses::new(PausesKind::Reconnect);
-    loop {
-        match shared.group.claim(shared.id, event.task).await {
-            Ok(Some(task)) => return Claim::Taken(Box::new(task)),
-            Ok(None) => return Claim::Gone,
-            Err(error) if error.is_transient() => {
-                tracing::debug!(task.id = %event.task, error = %error, "Task `{}` is not claimed yet", event.task);
-                tokio::select! {
-                    () = shared.clock.sleep(pauses.next()) => {}
-                    () = shared.attempts.stopping() => return Claim::Unknown,
-                }
-            }
-            Err(error) => {
-                tracing::error!(task.id = %event.task, error = %error, "Task `{}` cannot be claimed", event.task);
-                return Claim::Gone;
-            }
-        }
-    }
 }
 
 fn announced(delivery: &Delivery) -> Result<Event, String> {

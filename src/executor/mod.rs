@@ -31,11 +31,11 @@ use tokio_util::sync::CancellationToken;
 use crate::action::Registry;
 use crate::background::Background;
 use crate::broker::{Broker, BrokerError, Deliveries, Outgoing, Source, Speaker};
-use crate::clock::Clock;
+use crate::clock::{Clock, Pauses, PausesKind};
 use crate::domain::limits::LEASE_DURATION;
 use crate::domain::{
     ExecutorId, ExecutorName, ExecutorRecord, ExecutorState, LogChunk, PayloadLimits, QueueName,
-    Slots,
+    Slots, TaskId,
 };
 use crate::store::{GroupCommit, Grouped, Store, StoreError};
 pub use drain::Drained;
@@ -143,6 +143,28 @@ impl Shared {
                 () = abandoned.cancelled() => {}
             }
         });
+    }
+
+    /// Asks the store again, with growing pauses, until it has answered. `None` when the process stops meanwhile: then
+    /// nobody knows, and whoever asked leaves the delivery to others.
+    async fn until_answered<T, R: Future<Output = Result<T, StoreError>>>(
+        &self,
+        task: TaskId,
+        ask: impl Fn() -> R,
+    ) -> Option<Result<T, StoreError>> {
+        let mut pauses = Pauses::new(PausesKind::Reconnect);
+        loop {
+            match ask().await {
+                Err(error) if error.is_transient() => {
+                    tracing::debug!(task.id = %task, error = %error, "The store has not answered about task `{task}` yet");
+                }
+                answer => return Some(answer),
+            }
+            tokio::select! {
+                () = self.clock.sleep(pauses.next()) => {}
+                () = self.attempts.stopping() => return None,
+            }
+        }
     }
 }
 

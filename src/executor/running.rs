@@ -1,9 +1,10 @@
 //! The attempts that run in this executor, and how to stop them.
 
 use std::collections::{HashMap, HashSet};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::action::Stop;
 use crate::domain::{Attempt, Delivery, Task, TaskId};
@@ -13,7 +14,14 @@ use crate::domain::{Attempt, Delivery, Task, TaskId};
 pub(super) struct RunningAttempts {
     attempts: Arc<Mutex<HashMap<TaskId, Entry>>>,
     /// The tasks that are being claimed, run or settled here.
-    held: Arc<Mutex<HashSet<TaskId>>>,
+    held: Arc<Held>,
+}
+
+/// The tasks that somebody here holds, and a bell for when one is let go of.
+#[derive(Debug, Default)]
+struct Held {
+    tasks: Mutex<HashSet<TaskId>>,
+    freed: Notify,
 }
 
 /// The right of one part of this executor to claim and run a task; others here leave it alone. Given back when
@@ -24,15 +32,19 @@ pub(super) struct RunningAttempts {
 #[derive(Debug)]
 pub(super) struct Hold {
     task: TaskId,
-    held: Arc<Mutex<HashSet<TaskId>>>,
+    held: Arc<Held>,
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.task);
+        self.held.tasks().remove(&self.task);
+        self.held.freed.notify_waiters();
+    }
+}
+
+impl Held {
+    fn tasks(&self) -> MutexGuard<'_, HashSet<TaskId>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -55,11 +67,25 @@ pub(super) struct Running {
 impl RunningAttempts {
     /// Takes a task for one part of this executor; `None` when another has it.
     pub(super) fn hold(&self, task: TaskId) -> Option<Hold> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.insert(task).then(|| Hold {
+        let is_free = self.held.tasks().insert(task);
+        is_free.then(|| Hold {
             task,
             held: Arc::clone(&self.held),
         })
+    }
+
+    /// Takes a task as soon as no other part of this executor has it.
+    ///
+    /// Cancel safe: a dropped call takes nothing.
+    pub(super) async fn hold_soon(&self, task: TaskId) -> Hold {
+        loop {
+            let mut freed = pin!(self.held.freed.notified());
+            freed.as_mut().enable(); // Before the look: a task that is let go of during it must not be missed.
+            if let Some(hold) = self.hold(task) {
+                return hold;
+            }
+            freed.await;
+        }
     }
 
     /// Enters an attempt that begins.
@@ -162,5 +188,32 @@ impl Drop for Running {
         {
             attempts.remove(&self.task);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::poll;
+    use jiff::Timestamp;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_is_held_by_one_and_then_by_the_next() {
+        let attempts = RunningAttempts::default();
+        let task = TaskId::new(Timestamp::UNIX_EPOCH, 1);
+        let first = attempts.hold(task).unwrap();
+        assert!(attempts.hold(task).is_none());
+        assert!(
+            attempts.hold(task).is_none(),
+            "to ask in vain frees nothing"
+        );
+        let mut next = pin!(attempts.hold_soon(task));
+        assert!(poll!(&mut next).is_pending());
+        drop(first);
+        let second = next.await;
+        assert!(attempts.hold(task).is_none());
+        drop(second);
+        assert!(attempts.hold(task).is_some());
     }
 }

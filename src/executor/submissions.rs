@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::Shared;
 use crate::broker::{Credit, Delivery};
-use crate::clock::{Pauses, PausesKind};
 use crate::domain::{NewTask, Submission, TaskId};
 use crate::store::Submitted;
 use crate::wire::{EventKind, WireError, parse_submission_message};
@@ -21,35 +20,29 @@ pub(super) async fn take(shared: &Arc<Shared>, delivery: Delivery) {
             return delivery.reject();
         }
     };
-    let mut pauses = Pauses::new(PausesKind::Reconnect);
-    loop {
-        let task = NewTask {
+    let store = || {
+        let submission = submission.clone();
+        shared.group.submit(NewTask {
             id,
             origin: None,
-            submission: submission.clone(),
-        };
-        match shared.group.submit(task).await {
-            Ok(Submitted::Stored(facts)) => {
-                shared.outgoing.announce(EventKind::Created, &facts).await;
-                return delivery.ack();
-            }
-            Ok(Submitted::Known(_)) => return delivery.ack(),
-            Ok(Submitted::Refused(refusal)) => {
-                tracing::warn!(task.id = %id, error = %refusal, "The submission of task `{id}` is refused: to the dead");
-                return delivery.reject();
-            }
-            Err(error) if error.is_transient() => {
-                tracing::debug!(task.id = %id, error = %error, "The submission of task `{id}` is not stored yet");
-                tokio::select! {
-                    () = shared.clock.sleep(pauses.next()) => {}
-                    () = shared.attempts.stopping() => return,
-                }
-            }
-            Err(error) => {
-                tracing::error!(task.id = %id, error = %error, "The submission of task `{id}` cannot be stored: to the dead");
-                return delivery.reject();
-            }
+            submission,
+        })
+    };
+    match shared.until_answered(id, store).await {
+        Some(Ok(Submitted::Stored(facts))) => {
+            shared.outgoing.announce(EventKind::Created, &facts).await;
+            delivery.ack();
         }
+        Some(Ok(Submitted::Known(_))) => delivery.ack(),
+        Some(Ok(Submitted::Refused(refusal))) => {
+            tracing::warn!(task.id = %id, error = %refusal, "The submission of task `{id}` is refused: to the dead");
+            delivery.reject();
+        }
+        Some(Err(error)) => {
+            tracing::error!(task.id = %id, error = %error, "The submission of task `{id}` cannot be stored: to the dead");
+            delivery.reject();
+        }
+        None => drop(delivery), // The broker lends it to somebody else.
     }
 }
 

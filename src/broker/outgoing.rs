@@ -72,11 +72,6 @@ impl Outgoing {
     pub fn speaker(&self) -> &Speaker {
         &self.speaker
     }
-
-    /// How many messages were not taken by the broker since the start: the store makes up for them.
-    pub fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
-    }
 }
 
 async fn speak(

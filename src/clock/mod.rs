@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-pub use pause::{Pauses, PausesKind};
+pub use pause::Pauses;
 
 /// A wait that ends by itself.
 pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;

@@ -5,17 +5,11 @@ use std::time::Duration;
 use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff;
 
-/// What is tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PausesKind {
-    /// A connection to a server: 0.1 s at first, at most 5 s, so that a restarted server is found soon and
-    /// a fleet does not arrive at once.
-    Reconnect,
-    /// A statement that met a conflict or a busy store: 10 ms at first, at most 1 s.
-    Statement,
-    /// A look at something that may have changed: 25 ms at first, at most 1 s.
-    Look,
-}
+/// The first bound, so that a restarted server is found soon.
+const FIRST: Duration = Duration::from_millis(100);
+
+/// The last bound, so that a server that comes back does not meet its whole fleet at once, nor wait for it long.
+const LONGEST: Duration = Duration::from_secs(5);
 
 /// The pauses between tries of one thing: they grow until [`Pauses::reset`].
 #[derive(Debug)]
@@ -23,20 +17,21 @@ pub struct Pauses {
     policy: ExponentialBackoff,
 }
 
+impl Default for Pauses {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Pauses {
-    /// The pauses for tries of `kind`. They never end by themselves: who waits decides when to give up.
-    pub fn new(kind: PausesKind) -> Self {
-        let (first, longest) = match kind {
-            PausesKind::Reconnect => (Duration::from_millis(100), Duration::from_secs(5)),
-            PausesKind::Statement => (Duration::from_millis(10), Duration::from_secs(1)),
-            PausesKind::Look => (Duration::from_millis(25), Duration::from_secs(1)),
-        };
+    /// The pauses from the shortest on. They never end by themselves: who waits decides when to give up.
+    pub fn new() -> Self {
         let policy = ExponentialBackoff {
-            current_interval: first,
-            initial_interval: first,
+            current_interval: FIRST,
+            initial_interval: FIRST,
             randomization_factor: 0.5,
             multiplier: 2.0,
-            max_interval: longest,
+            max_interval: LONGEST,
             max_elapsed_time: None,
             ..ExponentialBackoff::default()
         };
@@ -66,7 +61,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_their_bound_and_begin_again_after_a_success() {
-        let mut pauses = Pauses::new(PausesKind::Reconnect);
+        let mut pauses = Pauses::new();
         assert!(pauses.next() <= Duration::from_millis(150));
         for _ in 0..20 {
             assert!(pauses.next() <= Duration::from_millis(7_500));

@@ -11,7 +11,7 @@ use super::lease::FENCE_GRACE;
 use super::running::Running;
 use super::{STOP_GRACE, Shared};
 use crate::action::{Context, Stop};
-use crate::clock::{Pauses, PausesKind};
+use crate::clock::Pauses;
 use crate::domain::{
     Ending, Failure, Payload, Settlement, Task, TaskFacts, TaskState, ending_of_failure,
     ending_of_loss,
@@ -156,7 +156,7 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> Failure {
 
 /// Stores the end of an attempt, for as long as it takes: nobody else can know it.
 async fn settle(shared: &Arc<Shared>, facts: TaskFacts, ending: Ending) {
-    let mut pauses = Pauses::new(PausesKind::Reconnect);
+    let mut pauses = Pauses::new();
     let settlement = Settlement {
         task: facts.id,
         attempt: facts.attempt,

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::Shared;
 use crate::action::Stop;
 use crate::background::Background;
-use crate::clock::{Pauses, PausesKind};
+use crate::clock::Pauses;
 use crate::domain::limits::{HEARTBEAT_INTERVAL, LEASE_DURATION};
 use crate::store::{Renewal, StoreError};
 
@@ -34,7 +34,7 @@ pub(super) async fn keep(shared: Arc<Shared>, background: Background) {
 }
 
 async fn renew_again_and_again(shared: &Arc<Shared>, renewed: watch::Sender<Duration>) {
-    let mut pauses = Pauses::new(PausesKind::Reconnect);
+    let mut pauses = Pauses::new();
     let mut pause = HEARTBEAT_INTERVAL;
     let mut is_away = false;
     loop {

@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::action::Registry;
 use crate::background::Background;
 use crate::broker::{Broker, BrokerError, Deliveries, Outgoing, Source, Speaker};
-use crate::clock::{Clock, Pauses, PausesKind};
+use crate::clock::{Clock, Pauses};
 use crate::domain::limits::LEASE_DURATION;
 use crate::domain::{
     ExecutorId, ExecutorName, ExecutorRecord, ExecutorState, LogChunk, PayloadLimits, QueueName,
@@ -152,7 +152,7 @@ impl Shared {
         task: TaskId,
         ask: impl Fn() -> R,
     ) -> Option<Result<T, StoreError>> {
-        let mut pauses = Pauses::new(PausesKind::Reconnect);
+        let mut pauses = Pauses::new();
         loop {
             match ask().await {
                 Err(error) if error.is_transient() => {

@@ -22,7 +22,7 @@ use super::credit::{Step, Tag, step};
 use super::link::Link;
 use super::status::Status;
 use super::trouble::Trouble;
-use crate::clock::{Clock, Pauses, PausesKind};
+use crate::clock::{Clock, Pauses};
 
 /// The argument of a stream's consumer that says where to begin, and the header that says where one is.
 const OFFSET: &str = "x-stream-offset";
@@ -57,7 +57,7 @@ enum End {
 impl Consumer {
     /// Consumes until nobody wants deliveries any more.
     pub(super) async fn run(mut self) {
-        let mut pauses = Pauses::new(PausesKind::Reconnect);
+        let mut pauses = Pauses::new();
         let mut is_logged = false;
         while let Some(link) = self.link().await {
             let trouble = match self.consume_on(&link).await {

@@ -17,7 +17,7 @@ use super::Links;
 use super::link::Link;
 use super::status::Status;
 use super::trouble::Trouble;
-use crate::clock::{Clock, Pauses, PausesKind};
+use crate::clock::{Clock, Pauses};
 
 /// Publishes that may wait for their confirms. From 512 on the broker is as fast as it gets; each costs us its
 /// body until it is confirmed.
@@ -74,7 +74,7 @@ pub(super) struct Publisher {
 impl Publisher {
     /// Publishes until it shall stop; then answers everybody who still waits.
     pub(super) async fn run(mut self) {
-        let mut pauses = Pauses::new(PausesKind::Reconnect);
+        let mut pauses = Pauses::new();
         while let Some(link) = self.link().await {
             let Ok(channel) = confirming_channel(&link).await else {
                 if !link.is_failed() {

@@ -11,7 +11,7 @@ use super::Links;
 use super::link::Link;
 use super::status::Status;
 use crate::background::Background;
-use crate::clock::{Clock, Pauses, PausesKind};
+use crate::clock::{Clock, Pauses};
 
 /// A link that lived this long was a good one: the next attempt comes soon again. One that keeps breaking at
 /// once shall not keep the broker busy with handshakes.
@@ -43,7 +43,7 @@ impl Supervisor {
     /// Keeps a link open until the users shall stop, beginning with what the first attempt has brought.
     pub(super) async fn run(self, first: Result<Arc<Link>, BrokerError>) {
         let mut next = first;
-        let mut pauses = Pauses::new(PausesKind::Reconnect);
+        let mut pauses = Pauses::new();
         let mut is_lost = false;
         loop {
             let (reason, is_over) = match next {

@@ -94,6 +94,10 @@ pub struct Task {
     pub attempt: Attempt,
     /// Attempts that failed, which the retry policy counts; a lost executor is not the task's failure.
     pub failures: u32,
+    /// Executors that died while it was the only task that can have killed them. Counted apart from failures.
+    pub crashes: u32,
+    /// Executors that died while it ran beside others: it is suspected, and charged with nothing.
+    pub suspicions: u32,
     /// Who runs it, or ran it last.
     pub executor: Option<ExecutorId>,
     /// What it was given.

@@ -32,7 +32,7 @@ use crate::domain::{
 };
 
 /// The number of the schema that this program works with: the version of the last migration.
-pub const SCHEMA_VERSION: i64 = 1;
+pub const SCHEMA_VERSION: i64 = 2;
 
 /// What a store promises, whichever it is.
 ///

@@ -20,7 +20,7 @@ use crate::domain::{
 /// The columns of a [`TaskRow`], for `concat!`.
 macro_rules! task_columns {
     () => {
-        "id, action, queue, state, attempt, failures, executor, priority, parent, root, origin, \
+        "id, action, queue, state, attempt, failures, crashes, suspicions, executor, priority, parent, root, origin, \
          created_at, ready_at, run_at, deadline, started_at, finished_at, cancel_requested_at, \
          labels, options, input, output, error"
     };
@@ -44,6 +44,8 @@ pub(super) struct TaskRow {
     state: String,
     pub(super) attempt: i32,
     failures: i32,
+    pub(super) crashes: i16,
+    pub(super) suspicions: i16,
     executor: Option<Uuid>,
     priority: i16,
     parent: Option<Uuid>,
@@ -190,6 +192,8 @@ impl TaskRow {
             state: row.word("state", &self.state)?,
             attempt: Attempt(row.count("attempt", self.attempt)?),
             failures: row.count("failures", self.failures)?,
+            crashes: row.count("crashes", self.crashes.into())?,
+            suspicions: row.count("suspicions", self.suspicions.into())?,
             executor: self.executor.map(ExecutorId::from_uuid),
             input: row.payload("input", &self.input)?,
             output: output.map(|text| row.payload("output", text)).transpose()?,

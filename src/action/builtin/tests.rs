@@ -101,6 +101,8 @@ fn task(action: &str) -> Task {
         state: TaskState::Running,
         attempt: Attempt(1),
         failures: 0,
+        crashes: 0,
+        suspicions: 0,
         executor: None,
         input: Payload::null(),
         output: None,

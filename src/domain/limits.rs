@@ -47,6 +47,13 @@ pub const TREE_MAX: usize = 10_000;
 /// Slots of one queue in one executor.
 pub const SLOTS_MAX: u16 = 10_000;
 
+/// Violations, and tasks that wait for long, that one audit tells. Who has more repairs these first.
+pub const AUDIT_MAX: usize = 1000;
+
+/// How long a task may be `ready` before an audit asks whether anybody heard of it. Many times what a delivery takes,
+/// and an idle look.
+pub const READY_SUSPECT: Duration = Duration::from_mins(1);
+
 /// How long an executor owns its tasks after its last renewal.
 pub const LEASE_DURATION: Duration = Duration::from_secs(15);
 

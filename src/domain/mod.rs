@@ -3,6 +3,7 @@
 //! **Invariant:** pure. Knows no clock, no chance, no I/O, no async and no database: everything a rule
 //! needs is an argument.
 
+mod audit;
 mod executor;
 mod failure;
 mod ids;
@@ -18,6 +19,9 @@ mod state;
 mod submission;
 mod task;
 
+pub use audit::{
+    Audit, AuditDepth, ExecutorLoad, Subject, Violation, ViolationKind, unannounced,
+};
 pub use executor::{ExecutorRecord, ExecutorState, Slots};
 pub use failure::{Failure, Verdict};
 pub use ids::{ExecutorId, IdError, OriginToken, TaskId, WebId};

@@ -14,6 +14,10 @@ use crate::domain::{
     TaskState, ending_of_loss,
 };
 
+/// The largest number of an attempt that a row can hold. A claim never counts beyond it, and nothing runs with it: it
+/// was not reached by counting.
+pub(super) const ATTEMPT_LAST: i32 = i32::MAX;
+
 /// The word for the state that every attempt ends in.
 pub(super) const RUNNING: &str = TaskState::Running.as_str();
 
@@ -104,8 +108,8 @@ impl Change {
         let ending = match row.options() {
             _ if row.is_being_cancelled() => Ending::Released,
             Ok(options) => ending_of_loss(&options, executor.failure()),
-            // Whether it may run again cannot be read, so it does not.
-            Err(error) => Ending::Failed(Failure::fatal(error)),
+            // Whether it may run again cannot be read, so it does not until a human has looked.
+            Err(error) => Ending::Paused(Failure::fatal(error)),
         };
         let settlement = Settlement {
             task: TaskId::from_uuid(row.id),
@@ -113,6 +117,21 @@ impl Change {
             ending,
         };
         Ok(Self {
+            failures: 0,
+            attempt: row.attempt, // As it stands there, also when it is no attempt's number.
+            ..Self::of(&settlement)?
+        })
+    }
+
+    /// What becomes of the task `id` that was claimed and whose row cannot be read: a human shall see it.
+    fn of_unreadable(id: Uuid, attempt: i32, error: &StoreError) -> Result<Self, StoreError> {
+        let settlement = Settlement {
+            task: TaskId::from_uuid(id),
+            attempt: crate::domain::Attempt(0),
+            ending: Ending::Paused(Failure::fatal(error)),
+        };
+        Ok(Self {
+            attempt,
             failures: 0,
             ..Self::of(&settlement)?
         })
@@ -213,21 +232,24 @@ pub(super) fn enter_taken(
     Ok(())
 }
 
-/// Splits what was claimed into tasks and, for rows that cannot be read, changes that end them: left running
+/// Splits what was claimed into tasks and, for rows that cannot be read, changes that pause them: left running
 /// they would be lost until their executor is, and left ready they would stop every claim that meets them.
 pub(super) fn readable(rows: Vec<TaskRow>) -> Result<(Vec<Task>, Vec<Change>), StoreError> {
     let (mut tasks, mut broken) = (Vec::with_capacity(rows.len()), Vec::new());
     for row in rows {
-        let (task, attempt) = (TaskId::from_uuid(row.id), row.attempt);
-        match row.into_task() {
+        let (id, attempt) = (row.id, row.attempt);
+        let task = match row.into_task() {
+            Ok(_) if attempt == ATTEMPT_LAST => Err(StoreError::Corrupt {
+                row: format!("`{id}` of `task`"),
+                reason: format!("`attempt`: no attempt is counted after {}", ATTEMPT_LAST - 1),
+            }),
+            read => read,
+        };
+        match task {
             Ok(task) => tasks.push(task),
             Err(error) => {
-                tracing::error!(%error, "failed a task whose row cannot be read");
-                broken.push(Change::of(&Settlement {
-                    task,
-                    attempt: crate::domain::Attempt(u32::try_from(attempt).unwrap_or(0)),
-                    ending: Ending::Failed(Failure::fatal(error)),
-                })?);
+                tracing::error!(task.id = %id, %error, "Task `{id}` is paused, because its row cannot be read");
+                broken.push(Change::of_unreadable(id, attempt, &error)?);
             }
         }
     }

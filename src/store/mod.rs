@@ -9,6 +9,7 @@ mod address;
 mod change;
 mod error;
 mod group;
+mod listed;
 pub mod postgres;
 mod row;
 pub mod sqlite;
@@ -25,6 +26,7 @@ use jiff::Timestamp;
 pub use address::StoreAddress;
 pub use error::StoreError;
 pub use group::{GroupCommit, Grouped};
+pub use listed::{Listed, Unreadable};
 
 use crate::domain::{
     ActionName, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask, QueueName, QueueRecord,
@@ -65,7 +67,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ///
     /// Answers with the tasks taken, in any order; a task that is not among them was not `ready`, or not
     /// known. Takes nothing when the executor's lease has ended. A task whose row cannot be read is taken and
-    /// failed at once, with the cause: it must not hold up the others of its batch.
+    /// paused at once, with the row and the column in its error: an operator sees it, and it holds up no other. So is
+    /// one whose attempts can be counted no further.
     ///
     /// A task that runs for this same executor already is answered again as it is, because the answer to its first
     /// claim may have been lost: nobody asks for what it knows to run.
@@ -129,24 +132,24 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Every queue, sorted by name, with how many of its tasks are in which open state.
     async fn queues(&self) -> Result<Vec<QueueRecord>, StoreError>;
 
-    /// One task.
+    /// One task; [`StoreError::Corrupt`] when its row cannot be read.
     async fn task(&self, task: TaskId) -> Result<Option<Task>, StoreError>;
 
     /// Those of `tasks` that are known, in any order: for waiters.
-    async fn tasks(&self, tasks: &[TaskId]) -> Result<Vec<Task>, StoreError>;
+    async fn tasks(&self, tasks: &[TaskId]) -> Result<Listed, StoreError>;
 
     /// Tasks that run for `executor`, at most `limit`: to find those whose claim was answered to nobody. Scans; for
-    /// the moment after a failure.
+    /// the moment after a failure. A row that cannot be read is left out: nobody here could run it.
     async fn owned(&self, executor: ExecutorId, limit: usize) -> Result<Vec<Task>, StoreError>;
 
     /// Those of `tasks` that nobody needs to wait for any more: final, paused, or not there. Reads no payload.
     async fn ended(&self, tasks: &[TaskId]) -> Result<Vec<TaskId>, StoreError>;
 
     /// Tasks that match, the newest first, at most `list.limit`.
-    async fn list(&self, list: &List) -> Result<Vec<Task>, StoreError>;
+    async fn list(&self, list: &List) -> Result<Listed, StoreError>;
 
     /// A task and all below it, at most `TREE_MAX`, parents before children, siblings by age.
-    async fn tree(&self, task: TaskId) -> Result<Vec<Task>, StoreError>;
+    async fn tree(&self, task: TaskId) -> Result<Listed, StoreError>;
 
     /// Keeps log chunks. A chunk that is known already (task, attempt, offset) is left as it is; a chunk of
     /// an unknown task is dropped.

@@ -17,7 +17,7 @@ pub use log::LogChunkJson;
 pub use submission::{
     RetryJson, SUBMISSION_TYPE, SubmissionJson, parse_submission, parse_submission_message,
 };
-pub use task::{ErrorJson, TaskJson, TaskPage};
+pub use task::{ErrorJson, TaskJson, TaskPage, UnreadableJson};
 
 /// A document that is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

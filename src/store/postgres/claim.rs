@@ -23,7 +23,7 @@ const CLAIM: &str = concat!(
     )
     update task set
         state = $4,
-        attempt = case when state = $4 then attempt else attempt + 1 end,
+        attempt = case when state = $4 then attempt else least(attempt, 2147483646) + 1 end,
         executor = $1,
         started_at = case when state = $4 then started_at else now() end
     from held where id = held.task
@@ -43,7 +43,7 @@ const CLAIM_IDLE: &str = concat!(
             and t.ready_at <= now() - $6 * interval '1 microsecond' and exists (select from live)
         order by t.priority desc, t.ready_at, t.id limit $7 for update skip locked
     )
-    update task set state = $4, attempt = attempt + 1, executor = $1, started_at = now()
+    update task set state = $4, attempt = least(attempt, 2147483646) + 1, executor = $1, started_at = now()
     from held where id = held.task
     returning ",
     task_columns!()

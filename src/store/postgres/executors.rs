@@ -6,9 +6,9 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::error;
-use crate::domain::{ActionName, ExecutorId, ExecutorRecord, TaskId};
+use crate::domain::{ActionName, ExecutorId, ExecutorRecord};
 use crate::store::change::{RUNNING, owner};
-use crate::store::row::{ExecutorRow, cancel_reason, name, slots_text, text};
+use crate::store::row::{ExecutorRow, name, slots_text, text, wishes};
 use crate::store::time::{Time, micros};
 use crate::store::{Renewal, StoreError};
 
@@ -89,12 +89,10 @@ pub(super) async fn renew(
     if rows.is_empty() {
         return Ok(Renewal::Fenced);
     }
-    let cancels = rows
-        .into_iter()
-        .filter_map(|(task, cause)| task.zip(cause))
-        .map(|(task, cause)| Ok((TaskId::from_uuid(task), cancel_reason(task, &cause)?)))
-        .collect::<Result<_, StoreError>>()?;
-    Ok(Renewal::Held { cancels })
+    let rows = rows.into_iter().filter_map(|(task, cause)| task.zip(cause));
+    Ok(Renewal::Held {
+        cancels: wishes(rows),
+    })
 }
 
 /// As [`crate::store::Store::executors`].

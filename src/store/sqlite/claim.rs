@@ -13,7 +13,7 @@ use crate::store::{IdleLook, StoreError};
 const CLAIM: &str = concat!(
     "update task set
         state = ?4,
-        attempt = case when state = ?4 then attempt else attempt + 1 end,
+        attempt = case when state = ?4 then attempt else min(attempt, 2147483646) + 1 end,
         executor = ?1,
         started_at = case when state = ?4 then started_at else ?5 end
     where id in (select unhex(value) from json_each(?2))
@@ -26,7 +26,7 @@ const CLAIM: &str = concat!(
 /// Goes through the index `task_ready` in its order and stops when it has enough. What it costs: it passes
 /// the queue's tasks that are not `ready` any more, in proportion to the retained history of the queue.
 const CLAIM_IDLE: &str = concat!(
-    "update task set state = ?4, attempt = attempt + 1, executor = ?1, started_at = ?5
+    "update task set state = ?4, attempt = min(attempt, 2147483646) + 1, executor = ?1, started_at = ?5
     where id in (
         select t.id from task t
         where t.queue = ?2 and t.state in (select value from json_each(?3))

@@ -5,9 +5,9 @@ use uuid::Uuid;
 
 use super::error;
 use super::take_over::LOST_SHOWN;
-use crate::domain::{ActionName, ExecutorId, ExecutorRecord, TaskId};
+use crate::domain::{ActionName, ExecutorId, ExecutorRecord};
 use crate::store::change::{RUNNING, owner};
-use crate::store::row::{ExecutorRow, cancel_reason, name, slots_text, text};
+use crate::store::row::{ExecutorRow, name, slots_text, text, wishes};
 use crate::store::time::Time;
 use crate::store::{Renewal, StoreError};
 
@@ -91,11 +91,9 @@ pub(super) async fn renew(
         .fetch_all(connection)
         .await
         .map_err(error::of)?;
-    let cancels = rows
-        .into_iter()
-        .map(|(task, cause)| Ok((TaskId::from_uuid(task), cancel_reason(task, &cause)?)))
-        .collect::<Result<_, StoreError>>()?;
-    Ok(Renewal::Held { cancels })
+    Ok(Renewal::Held {
+        cancels: wishes(rows),
+    })
 }
 
 /// As [`crate::store::Store::executors`].

@@ -29,7 +29,7 @@ use sqlx::{ConnectOptions, Sqlite, SqlitePool};
 
 use super::time::Time;
 use super::{
-    Cancelled, Due, IdleLook, List, Renewal, SCHEMA_VERSION, Settled, Store, StoreError,
+    Cancelled, Due, IdleLook, List, Listed, Renewal, SCHEMA_VERSION, Settled, Store, StoreError,
     StoreIdentity, Submitted, TakenOver,
 };
 use crate::clock::{Clock, SystemClock};
@@ -293,10 +293,10 @@ impl Store for SqliteStore {
     }
 
     async fn task(&self, task: TaskId) -> Result<Option<Task>, StoreError> {
-        Ok(self.tasks(&[task]).await?.pop())
+        self.tasks(&[task]).await?.only()
     }
 
-    async fn tasks(&self, tasks: &[TaskId]) -> Result<Vec<Task>, StoreError> {
+    async fn tasks(&self, tasks: &[TaskId]) -> Result<Listed, StoreError> {
         call!(self.readers, read::tasks(tasks))
     }
 
@@ -308,11 +308,11 @@ impl Store for SqliteStore {
         call!(self.readers, read::ended(tasks))
     }
 
-    async fn list(&self, list: &List) -> Result<Vec<Task>, StoreError> {
+    async fn list(&self, list: &List) -> Result<Listed, StoreError> {
         call!(self.readers, read::list(list))
     }
 
-    async fn tree(&self, task: TaskId) -> Result<Vec<Task>, StoreError> {
+    async fn tree(&self, task: TaskId) -> Result<Listed, StoreError> {
         call!(self.readers, read::tree(task))
     }
 

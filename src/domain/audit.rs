@@ -131,7 +131,7 @@ kinds! {
     Outlived = "outlived",
     /// An open task's queue exists.
     Queue = "queue",
-    /// What is counted is not negative, and no more attempts failed than were made.
+    /// No more attempts failed than were made.
     Counts = "counts",
     /// An executor's tasks are released only after it was found lost.
     Executor = "executor",
@@ -165,7 +165,7 @@ impl ViolationKind {
             Self::Tree => "its `root` is not its parent's, or it is its own parent".to_owned(),
             Self::Outlived => format!("it is `{state}` below a cancelled task: cancel it"),
             Self::Queue => format!("it is `{state}` in a queue that was never created"),
-            Self::Counts => "its `failures`, `crashes` or `suspicions` are negative, or more than its attempts".to_owned(),
+            Self::Counts => "it has more `failures` than attempts".to_owned(),
             Self::Executor => "it was released and never found lost".to_owned(),
             Self::Unreadable => "it cannot be read".to_owned(),
             Self::Unannounced => "it is `ready` for long and nobody seems to know of it".to_owned(),
@@ -246,19 +246,27 @@ impl fmt::Display for Violation {
 /// With `messages`, what the broker holds for each queue: there is none for its queue. Without: an executor has room
 /// for it, and would have found it by now. A task that no live executor can run waits rightly.
 pub fn unannounced(audit: &Audit, messages: Option<&BTreeMap<QueueName, u64>>) -> Vec<Violation> {
-    let serves = |executor: &&ExecutorRecord, task: &TaskFacts| {
+    let can_run = |executor: &&ExecutorRecord, task: &TaskFacts| {
         executor.state == ExecutorState::Live
             && executor.slots.contains_key(&task.queue)
             && executor.actions.contains(&task.action)
     };
     let has_room = |executor: &ExecutorRecord, queue: &QueueName| {
         let of_it = |load: &&ExecutorLoad| load.executor == executor.id && load.queue == *queue;
-        let running = audit.loads.iter().find(of_it).map_or(0, |load| load.running);
+        let running = audit
+            .loads
+            .iter()
+            .find(of_it)
+            .map_or(0, |load| load.running);
         let slots = executor.slots.get(queue).copied().unwrap_or(0);
         running < u64::from(slots)
     };
     let is_lost = |task: &TaskFacts| {
-        let mut servers = audit.executors.iter().filter(|one| serves(one, task)).peekable();
+        let mut servers = audit
+            .executors
+            .iter()
+            .filter(|one| can_run(one, task))
+            .peekable();
         match messages {
             Some(messages) => {
                 servers.peek().is_some() && messages.get(&task.queue).is_none_or(|held| *held == 0)

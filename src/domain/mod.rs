@@ -19,9 +19,7 @@ mod state;
 mod submission;
 mod task;
 
-pub use audit::{
-    Audit, AuditDepth, ExecutorLoad, Subject, Violation, ViolationKind, unannounced,
-};
+pub use audit::{Audit, AuditDepth, ExecutorLoad, Subject, Violation, ViolationKind, unannounced};
 pub use executor::{ExecutorRecord, ExecutorState, Slots};
 pub use failure::{Failure, Verdict};
 pub use ids::{ExecutorId, IdError, OriginToken, TaskId, WebId};

@@ -168,11 +168,7 @@ async fn settle(shared: &Arc<Shared>, facts: TaskFacts, ending: Ending) {
         match shared.group.settle(shared.id, settlement.clone()).await {
             Ok(Settled::Stored { state, .. }) => return report(shared, facts, state).await,
             Ok(Settled::Stale) if is_in_doubt && was_stored(shared, &facts).await => return,
-            Ok(Settled::Stale) => {
-                tracing::info!(task.id = %id, task.attempt = %facts.attempt,
-                    "The end of attempt {} of task `{id}` came too late: it is somebody else's now", facts.attempt);
-                return;
-            }
+            Ok(Settled::Stale) => return tell_stale(shared, &facts).await,
             Err(error) if error.is_transient() => {
                 tracing::debug!(task.id = %id, error = %error, "The end of task `{id}` is not stored yet");
                 is_in_doubt = true;
@@ -182,6 +178,27 @@ async fn settle(shared: &Arc<Shared>, facts: TaskFacts, ending: Ending) {
                 tracing::error!(task.id = %id, error = %error, "The end of task `{id}` cannot be stored");
                 return;
             }
+        }
+    }
+}
+
+/// Says that the end of this attempt was not stored, with both tokens.
+async fn tell_stale(shared: &Arc<Shared>, facts: &TaskFacts) {
+    let (id, own) = (facts.id, facts.attempt);
+    match shared.group.look(id).await {
+        Ok(Some(task)) if own > task.attempt => {
+            tracing::error!(task.id = %id, task.attempt = %own,
+                "The end of attempt {own} of task `{id}` is not stored: its row has counted to {} only, so somebody has \
+                 changed it by hand", task.attempt);
+        }
+        Ok(Some(task)) => {
+            tracing::info!(task.id = %id, task.attempt = %own,
+                "The end of attempt {own} of task `{id}` came too late: it is `{}` with attempt {} now",
+                task.state, task.attempt);
+        }
+        Ok(None) | Err(_) => {
+            tracing::info!(task.id = %id, task.attempt = %own,
+                "The end of attempt {own} of task `{id}` came too late: it is nobody's or somebody else's now");
         }
     }
 }

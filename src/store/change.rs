@@ -148,6 +148,15 @@ pub(super) struct LostExecutor {
 }
 
 impl LostExecutor {
+    /// An executor of which only the id is left.
+    pub(super) fn unknown(id: Uuid) -> Self {
+        Self {
+            id,
+            name: "unknown".to_owned(),
+            is_new: false,
+        }
+    }
+
     fn failure(&self) -> Failure {
         Failure::fatal(format_args!(
             "the executor `{}` ({}) was lost while it ran the task, whose delivery is `once`",
@@ -241,7 +250,10 @@ pub(super) fn readable(rows: Vec<TaskRow>) -> Result<(Vec<Task>, Vec<Change>), S
         let task = match row.into_task() {
             Ok(_) if attempt == ATTEMPT_LAST => Err(StoreError::Corrupt {
                 row: format!("`{id}` of `task`"),
-                reason: format!("`attempt`: no attempt is counted after {}", ATTEMPT_LAST - 1),
+                reason: format!(
+                    "`attempt`: no attempt is counted after {}",
+                    ATTEMPT_LAST - 1
+                ),
             }),
             read => read,
         };

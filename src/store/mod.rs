@@ -6,6 +6,7 @@
 //! **Invariant:** `sqlx` is named only below this folder.
 
 mod address;
+mod audit;
 mod change;
 mod error;
 mod group;
@@ -29,8 +30,8 @@ pub use group::{GroupCommit, Grouped};
 pub use listed::{Listed, Unreadable};
 
 use crate::domain::{
-    ActionName, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask, QueueName, QueueRecord,
-    Settlement, Task, TaskFacts, TaskId, TaskState,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask,
+    QueueName, QueueRecord, Settlement, Task, TaskFacts, TaskId, TaskState, Violation,
 };
 
 /// The number of the schema that this program works with: the version of the last migration.
@@ -150,6 +151,17 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// A task and all below it, at most `TREE_MAX`, parents before children, siblings by age.
     async fn tree(&self, task: TaskId) -> Result<Listed, StoreError>;
+
+    /// Holds everything against the rules of [`ViolationKind`], all at one moment, and reads each row that `depth` asks
+    /// for. Tells at most `AUDIT_MAX` violations. Changes nothing; reads every task.
+    ///
+    /// [`ViolationKind`]: crate::domain::ViolationKind
+    async fn audit(&self, depth: AuditDepth) -> Result<Audit, StoreError>;
+
+    /// Makes right what of `violations` can be made right without inventing an output or an end: what runs without an
+    /// owner is released as in [`Store::take_over`], and told; timers, requests and `ready_at` are set, stray ones
+    /// deleted. A violation that is none any more is left alone. Another audit tells what is left.
+    async fn repair(&self, violations: &[Violation]) -> Result<TakenOver, StoreError>;
 
     /// Keeps log chunks. A chunk that is known already (task, attempt, offset) is left as it is; a chunk of
     /// an unknown task is dropped.

@@ -94,7 +94,7 @@ pub(super) struct FactsRow {
 /// A row of `executor`.
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct ExecutorRow {
-    id: Uuid,
+    pub(super) id: Uuid,
     name: String,
     host: String,
     pid: i64,
@@ -494,7 +494,6 @@ pub(super) fn failure(text: &str) -> Result<Failure, serde_json::Error> {
         detail: failure.detail,
     })
 }
-
 
 /// The reason of a wish to cancel the task `id`, from the column `cancel_cause`.
 ///

@@ -69,7 +69,6 @@ store_contract! {
         a_failed_attempt_is_planned_again,
         a_paused_task_keeps_its_error,
         a_released_task_is_ready_again,
-        a_row_that_cannot_be_read_is_named,
         concurrent_batches_do_not_wait_in_a_circle,
     }
     cancelling {
@@ -101,6 +100,27 @@ store_contract! {
         concurrent_looks_move_each_task_once,
         pruning_deletes_final_tasks_and_their_logs,
         pruning_takes_the_oldest_first,
+    }
+    broken_rows {
+        a_row_that_cannot_be_read_is_named_and_hides_no_other,
+        a_task_whose_row_cannot_be_read_is_paused_when_it_is_claimed,
+        an_attempt_that_cannot_be_counted_on_pauses_the_task,
+        an_attempt_below_zero_pauses_the_task,
+        labels_that_are_no_json_hide_no_other_task,
+        a_wish_whose_reason_cannot_be_read_fails_no_renewal,
+        failures_at_their_end_hold_up_no_settlement,
+        a_lost_task_whose_options_cannot_be_read_is_paused,
+    }
+    auditing {
+        what_the_store_itself_writes_breaks_no_rule,
+        each_violation_is_found_and_nothing_else,
+        a_stray_timer_or_request_is_found,
+        what_is_unreadable_is_found_with_its_column,
+        what_is_safe_is_repaired,
+        what_runs_without_an_owner_is_released_as_from_a_lost_executor,
+        a_repair_leaves_alone_what_is_right_meanwhile,
+        what_waits_for_long_is_told_with_who_could_run_it,
+        more_violations_than_can_be_told_are_cut,
     }
     reading {
         only_known_tasks_are_found,

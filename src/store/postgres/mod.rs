@@ -4,6 +4,7 @@
 //! Rows are locked in the order of their ids, or skipped when somebody else has them: two batches never wait
 //! for each other in a circle. Housekeeping always skips; only `settle`, `cancel` and `take_over` wait.
 
+mod audit;
 mod cancel;
 mod claim;
 mod connections;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::migrate::Migrator;
+use uuid::Uuid;
 
 use self::connections::{Connections, call};
 use super::{
@@ -28,8 +30,8 @@ use super::{
 };
 use crate::domain::limits::BATCH_MAX;
 use crate::domain::{
-    ActionName, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask, QueueName, QueueRecord,
-    Settlement, Task, TaskId, masked_url,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask,
+    QueueName, QueueRecord, Settlement, Task, TaskId, Violation, masked_url,
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
@@ -205,6 +207,23 @@ impl Store for PostgresStore {
 
     async fn tree(&self, task: TaskId) -> Result<Listed, StoreError> {
         call!(self.readers, read::tree(task))
+    }
+
+    async fn audit(&self, depth: AuditDepth) -> Result<Audit, StoreError> {
+        let mut findings = call!(self.readers, audit::findings())?;
+        let mut last = Uuid::nil();
+        loop {
+            let rows = call!(self.readers, audit::page(last, depth))?;
+            match rows.last() {
+                Some(row) if !findings.is_full() => last = row.id(),
+                _ => return Ok(findings.into_audit()),
+            }
+            findings.enter_page(rows);
+        }
+    }
+
+    async fn repair(&self, violations: &[Violation]) -> Result<TakenOver, StoreError> {
+        call!(self.writers, audit::repair(violations))
     }
 
     async fn append_logs(&self, chunks: &[LogChunk]) -> Result<(), StoreError> {

@@ -117,10 +117,7 @@ pub(super) async fn ended(
 }
 
 /// As [`crate::store::Store::list`].
-pub(super) async fn list(
-    connection: &mut PgConnection,
-    list: &List,
-) -> Result<Listed, StoreError> {
+pub(super) async fn list(connection: &mut PgConnection, list: &List) -> Result<Listed, StoreError> {
     let states: Vec<&str> = list.states.iter().map(|state| state.as_str()).collect();
     let label = list.label.as_ref();
     let [first, other] = label

@@ -6,6 +6,7 @@
 //!
 //! The store's clock is the host's: whoever uses the file is on that host.
 
+mod audit;
 mod cancel;
 mod claim;
 mod error;
@@ -26,6 +27,7 @@ use sqlx::migrate::Migrator;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Sqlite, SqlitePool};
+use uuid::Uuid;
 
 use super::time::Time;
 use super::{
@@ -35,8 +37,8 @@ use super::{
 use crate::clock::{Clock, SystemClock};
 use crate::domain::limits::BATCH_MAX;
 use crate::domain::{
-    ActionName, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask, QueueName, QueueRecord,
-    Settlement, Task, TaskId,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask,
+    QueueName, QueueRecord, Settlement, Task, TaskId, Violation,
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -314,6 +316,23 @@ impl Store for SqliteStore {
 
     async fn tree(&self, task: TaskId) -> Result<Listed, StoreError> {
         call!(self.readers, read::tree(task))
+    }
+
+    async fn audit(&self, depth: AuditDepth) -> Result<Audit, StoreError> {
+        let mut findings = call!(self.readers, audit::findings(self.now()))?;
+        let mut last = Uuid::nil();
+        loop {
+            let rows = call!(self.readers, audit::page(last, depth))?;
+            match rows.last() {
+                Some(row) if !findings.is_full() => last = row.id(),
+                _ => return Ok(findings.into_audit()),
+            }
+            findings.enter_page(rows);
+        }
+    }
+
+    async fn repair(&self, violations: &[Violation]) -> Result<TakenOver, StoreError> {
+        call!(self.writer, audit::repair(violations, self.now()))
     }
 
     async fn append_logs(&self, chunks: &[LogChunk]) -> Result<(), StoreError> {

@@ -31,6 +31,7 @@ const COMMANDS: &[&str] = &[
     "broker definitions",
     "config",
     "config show",
+    "audit",
     "doctor",
     "bench",
     "bench drain",

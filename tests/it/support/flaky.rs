@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use longshore::domain::{
-    ActionName, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask, QueueName, QueueRecord,
-    Settlement, Task, TaskId,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask,
+    QueueName, QueueRecord, Settlement, Task, TaskId, Violation,
 };
 use longshore::store::{
-    Cancelled, Due, IdleLook, List, Renewal, Settled, Store, StoreError, StoreIdentity, Submitted,
-    TakenOver,
+    Cancelled, Due, IdleLook, List, Listed, Renewal, Settled, Store, StoreError, StoreIdentity,
+    Submitted, TakenOver,
 };
 
 /// A store whose answers get lost, as often as a test says.
@@ -147,7 +147,7 @@ impl Store for Flaky {
         self.pass("task", self.store.task(task).await)
     }
 
-    async fn tasks(&self, tasks: &[TaskId]) -> Result<Vec<Task>, StoreError> {
+    async fn tasks(&self, tasks: &[TaskId]) -> Result<Listed, StoreError> {
         self.pass("tasks", self.store.tasks(tasks).await)
     }
 
@@ -159,12 +159,20 @@ impl Store for Flaky {
         self.pass("ended", self.store.ended(tasks).await)
     }
 
-    async fn list(&self, list: &List) -> Result<Vec<Task>, StoreError> {
+    async fn list(&self, list: &List) -> Result<Listed, StoreError> {
         self.pass("list", self.store.list(list).await)
     }
 
-    async fn tree(&self, task: TaskId) -> Result<Vec<Task>, StoreError> {
+    async fn tree(&self, task: TaskId) -> Result<Listed, StoreError> {
         self.pass("tree", self.store.tree(task).await)
+    }
+
+    async fn audit(&self, depth: AuditDepth) -> Result<Audit, StoreError> {
+        self.pass("audit", self.store.audit(depth).await)
+    }
+
+    async fn repair(&self, violations: &[Violation]) -> Result<TakenOver, StoreError> {
+        self.pass("repair", self.store.repair(violations).await)
     }
 
     async fn append_logs(&self, chunks: &[LogChunk]) -> Result<(), StoreError> {

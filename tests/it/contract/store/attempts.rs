@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore::domain::{Ending, Failure, Submission, TaskId, TaskState};
-use longshore::store::{Settled, StoreError};
+use longshore::store::Settled;
 
 use super::World;
 use super::world::{
@@ -313,29 +313,6 @@ pub(crate) async fn a_released_task_is_ready_again(world: &World) {
     assert_eq!((found.finished_at, found.error), (None, None));
 }
 
-pub(crate) async fn a_row_that_cannot_be_read_is_named(world: &World) {
-    let tasks = world.ready(3).await;
-    world
-        .sql("update task set options = '{broken' where id = (select id from task order by id limit 1)")
-        .await;
-    let error = world.store.task(tasks[0]).await.unwrap_err();
-    let StoreError::Corrupt { row, reason } = error else {
-        panic!("{error:?}");
-    };
-    assert_eq!(row, format!("`{}` of `task`", tasks[0]));
-    assert!(reason.starts_with("`options`: "), "{reason}");
-    assert!(world.store.list(&super::reading::all()).await.is_err());
-
-    let executor = world.executor().await;
-    let claimed = world.claim(executor, &tasks).await;
-    assert_eq!(claimed.len(), 2, "the others are not held up");
-    world.sql("update task set options = null").await;
-    let found = world.task(tasks[0]).await;
-    assert_eq!(found.state, TaskState::Failed);
-    let message = found.error.unwrap().message;
-    assert!(message.contains("cannot be read: `options`"), "{message}");
-}
-
 pub(crate) async fn concurrent_batches_do_not_wait_in_a_circle(world: &World) {
     let executor = world.executor().await;
     let parent = world.ready(1).await[0];
@@ -370,7 +347,7 @@ pub(crate) async fn concurrent_batches_do_not_wait_in_a_circle(world: &World) {
     }
     work.join_all().await;
     let found = world.store.tree(parent).await.unwrap();
-    assert_eq!(found.len(), 41);
+    assert_eq!(found.tasks.len(), 41);
     let mut claimed = world.store.claim_idle(executor, &look(100)).await.unwrap();
     claimed.dedup_by_key(|task| task.id);
     assert_eq!(claimed.len(), 40, "all were given back");

@@ -1,6 +1,8 @@
 //! What every store promises. `tests/it/store.rs` runs each case on each backend.
 
 pub(crate) mod attempts;
+pub(crate) mod auditing;
+pub(crate) mod broken_rows;
 pub(crate) mod cancelling;
 pub(crate) mod executors;
 pub(crate) mod reading;

@@ -256,6 +256,11 @@ impl TaskRow {
         })
     }
 
+    /// How many crashes it is charged with, after one more.
+    pub(super) fn crashes_after(&self) -> u32 {
+        u32::try_from(self.crashes).unwrap_or(0) + 1
+    }
+
     /// Whether somebody wants it cancelled.
     pub(super) fn is_being_cancelled(&self) -> bool {
         self.cancel_requested_at.is_some()
@@ -406,11 +411,31 @@ pub(super) fn failure(text: &str) -> Result<Failure, serde_json::Error> {
     })
 }
 
-/// The reason of a wish to cancel the task `id`, from the column `cancel_cause`.
-pub(super) fn cancel_reason(id: Uuid, text: &str) -> Result<String, StoreError> {
-    Row("task", &id)
-        .read("cancel_cause", failure(text))
-        .map(|failure| failure.message)
+/// A wish to cancel a task: its id, and the reason from the column `cancel_cause`. One that cannot be read is no less a
+/// wish.
+pub(super) fn cancel_wish((id, text): (Uuid, String)) -> (TaskId, String) {
+    let reason = Row("task", &id).read("cancel_cause", failure(&text));
+    let reason = match reason {
+        Ok(failure) => failure.message,
+        Err(error) => {
+            tracing::error!(%error, "a wish to cancel has a reason that cannot be read");
+            "for a reason that cannot be read".to_owned()
+        }
+    };
+    (TaskId::from_uuid(id), reason)
+}
+
+/// When a lease ends, if there is one.
+pub(super) fn lease_time(
+    executor: ExecutorId,
+    ends_at: Option<Time>,
+) -> Result<Option<Timestamp>, StoreError> {
+    Row("executor", &executor).time_if_any("lease_ends_at", ends_at)
+}
+
+/// A number of executors.
+pub(super) fn executor_count(count: i64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// The text for the slots of an executor.

@@ -60,6 +60,10 @@ pub const LEASE_DURATION: Duration = Duration::from_secs(15);
 /// How often an executor renews its lease.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Crashes that one task is charged with before nobody runs it any more. An executor may be killed once by chance, and
+/// twice by bad luck.
+pub const CRASHES_MAX: u32 = 3;
+
 /// Bytes of one log chunk; longer lines are cut into several.
 pub const LOG_CHUNK_BYTES_MAX: usize = 8 * 1024;
 

@@ -29,7 +29,7 @@ pub use payload::{Payload, PayloadError, PayloadLimits};
 pub use queue::QueueRecord;
 pub use retry::{RetryError, RetryPolicy};
 pub use secret::masked_url;
-pub use settlement::{Ending, Settlement, ending_of_failure, ending_of_loss};
+pub use settlement::{Ending, Settlement, ending_of_crash, ending_of_failure, ending_of_loss};
 pub use state::{IllegalTransition, TaskEvent, TaskState, Transition};
 pub use submission::{Labels, NewTask, Options, Submission, SubmissionError};
 pub use task::{Attempt, Delivery, OnFailure, Task, TaskFacts};

@@ -95,6 +95,7 @@ async fn take(shared: &Arc<Shared>, slots: &Arc<QueueSlots>, delivery: Delivery)
         .await
     {
         Some(Ok(Some(task))) => {
+            slots.claimed(task.ready_at);
             run(shared, Box::new(task), slot, delivery).await;
             drop(hold);
         }

@@ -7,6 +7,7 @@
 
 mod address;
 mod audit;
+mod blame;
 mod change;
 mod error;
 mod group;
@@ -19,6 +20,7 @@ mod time;
 mod tree;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -81,7 +83,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         &self,
         executor: ExecutorId,
         look: &IdleLook,
-    ) -> Result<Vec<Task>, StoreError>;
+    ) -> Result<IdleFound, StoreError>;
 
     /// Stores how attempts of `executor` ended. Answers in order; once it returns, no crash can make an
     /// attempt that was [`Settled::Stored`] run again. When somebody asked for the task's cancellation, an
@@ -101,17 +103,40 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// and slots are replaced when it enters again.
     async fn enroll(&self, executor: &ExecutorRecord, lease: Duration) -> Result<(), StoreError>;
 
+    /// The same store on a connection of its own, opened when it is first used: for work that must not wait for others,
+    /// nor for the runtime they run on. Its calls are given up after 3 s. A store in memory has only one connection, and
+    /// answers with that.
+    fn apart(&self) -> Arc<dyn Store>;
+
     /// Renews the lease of `executor`; tells which of its running tasks somebody wants cancelled. An executor
     /// that is late, because the store was away from everybody, still holds what nobody has taken over.
     async fn renew(&self, executor: ExecutorId, lease: Duration) -> Result<Renewal, StoreError>;
+
+    /// When the lease of `executor` ends; `None` when it is not known, or was found lost.
+    async fn lease_end(&self, executor: ExecutorId) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Ends the lease of `executor` now, if it still ends at `ends_at`: it has not been renewed since. Answers whether it
+    /// did; then [`Store::take_over`] finds the executor lost.
+    async fn end_lease(&self, executor: ExecutorId, ends_at: Timestamp)
+    -> Result<bool, StoreError>;
+
+    /// Notes that `executor` begins to run `task` on trial: if the executor dies, the task is to blame and no other.
+    async fn put_on_trial(&self, executor: ExecutorId, task: TaskId) -> Result<(), StoreError>;
 
     /// Ends an executor for good: what it still owns is released as in [`Store::take_over`], and it is not
     /// listed any more.
     async fn retire(&self, executor: ExecutorId) -> Result<TakenOver, StoreError>;
 
-    /// Releases the tasks of executors whose lease ended, at most `limit` tasks. An action with delivery
+    /// Releases the tasks of executors whose lease ended, of all of them or of `whose`, at most `limit` tasks. An action with delivery
     /// `once` is not run again: its task fails, or pauses if it asked for that.
-    async fn take_over(&self, limit: usize) -> Result<TakenOver, StoreError>;
+    ///
+    /// The task that ran on trial, or was the only one to run, is charged with the crash, and pauses after
+    /// `CRASHES_MAX`; several that ran beside each other are only suspected. A failure is counted for none.
+    async fn take_over(
+        &self,
+        whose: Option<ExecutorId>,
+        limit: usize,
+    ) -> Result<TakenOver, StoreError>;
 
     /// Moves tasks whose time has come: `scheduled` and due to `ready`; open and past the deadline to
     /// `failed` (those that run are left to their executor). At most `limit` tasks.
@@ -224,8 +249,22 @@ pub struct IdleLook {
     pub actions: Vec<ActionName>,
     /// How long a task must have been `ready`: its announcement may still be under way.
     pub older_than: Duration,
+    /// Only tasks that became `ready` at this time or later: all that are older were looked through before.
+    pub since: Option<Timestamp>,
+    /// Only tasks that became `ready` before this time: those after it may still be announced.
+    pub before: Option<Timestamp>,
     /// How many at most.
     pub limit: usize,
+}
+
+/// What an idle look found.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdleFound {
+    /// The tasks that were taken.
+    pub tasks: Vec<Task>,
+    /// When it looked, by the store's clock.
+    pub looked_at: Timestamp,
 }
 
 /// What became of one settlement.
@@ -268,6 +307,8 @@ pub enum Renewal {
     Held {
         /// Its running tasks that somebody wants cancelled, with the reason.
         cancels: Vec<(TaskId, String)>,
+        /// How many executors live, this one included.
+        fleet: u32,
     },
     /// Its tasks were taken over after its lease had ended: cancel all, enter as a new incarnation.
     Fenced,

@@ -18,6 +18,7 @@ mod lost_answers;
 mod roles;
 mod store;
 mod support;
+mod taking_over;
 mod taps;
 mod tidy;
 mod wire;

@@ -90,6 +90,18 @@ store_contract! {
         an_executor_that_enters_again_replaces_its_slots,
         an_executor_keeps_its_tasks_when_it_enters_again,
     }
+    crashes {
+        a_task_that_ran_alone_is_charged_with_the_crash,
+        of_several_that_ran_nobody_is_charged,
+        a_task_on_trial_is_charged_and_its_neighbours_are_not,
+        a_trial_that_ended_before_the_crash_blames_nobody,
+        what_keeps_killing_is_quarantined_with_what_is_known,
+        an_executor_that_leaves_in_peace_charges_nobody,
+        a_lone_task_that_may_run_only_once_fails_at_its_first_crash,
+        a_lease_that_was_renewed_since_is_not_ended,
+        only_the_executor_that_is_meant_is_taken_over,
+        an_idle_look_keeps_to_its_marks,
+    }
     times {
         a_task_due_later_waits_for_its_time,
         nothing_is_due_in_an_empty_store,

@@ -17,16 +17,19 @@ mod submit;
 mod take_over;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use sqlx::migrate::Migrator;
+use sqlx::postgres::PgConnectOptions;
 use uuid::Uuid;
 
 use self::connections::{Connections, call};
 use super::{
-    Cancelled, Due, IdleLook, List, Listed, Renewal, SCHEMA_VERSION, Settled, Store, StoreError,
-    StoreIdentity, Submitted, TakenOver,
+    Cancelled, Due, IdleFound, IdleLook, List, Listed, Renewal, SCHEMA_VERSION, Settled, Store,
+    StoreError, StoreIdentity, Submitted, TakenOver,
 };
 use crate::domain::limits::BATCH_MAX;
 use crate::domain::{
@@ -46,6 +49,7 @@ const READERS_MAX: u32 = 4;
 /// The store in PostgreSQL.
 pub struct PostgresStore {
     address: String,
+    options: PgConnectOptions,
     writers: Connections,
     readers: Connections,
 }
@@ -71,7 +75,8 @@ impl PostgresStore {
         connections::probe(&options, &address).await?;
         Ok(Self {
             writers: Connections::new(options.clone(), WRITERS_MAX, &address),
-            readers: Connections::new(options, READERS_MAX, &address),
+            readers: Connections::new(options.clone(), READERS_MAX, &address),
+            options,
             address,
         })
     }
@@ -117,7 +122,7 @@ impl Store for PostgresStore {
         &self,
         executor: ExecutorId,
         look: &IdleLook,
-    ) -> Result<Vec<Task>, StoreError> {
+    ) -> Result<IdleFound, StoreError> {
         call!(self.writers, claim::claim_idle(executor, look))
     }
 
@@ -140,6 +145,32 @@ impl Store for PostgresStore {
         call!(self.writers, executors::enroll(executor, lease))
     }
 
+    fn apart(&self) -> Arc<dyn Store> {
+        let connections = || Connections::apart(self.options.clone(), &self.address);
+        Arc::new(Self {
+            writers: connections(),
+            readers: connections(),
+            options: self.options.clone(),
+            address: self.address.clone(),
+        })
+    }
+
+    async fn lease_end(&self, executor: ExecutorId) -> Result<Option<Timestamp>, StoreError> {
+        call!(self.readers, executors::lease_end(executor))
+    }
+
+    async fn end_lease(
+        &self,
+        executor: ExecutorId,
+        ends_at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        call!(self.writers, executors::end_lease(executor, ends_at))
+    }
+
+    async fn put_on_trial(&self, executor: ExecutorId, task: TaskId) -> Result<(), StoreError> {
+        call!(self.writers, executors::put_on_trial(executor, task))
+    }
+
     async fn renew(&self, executor: ExecutorId, lease: Duration) -> Result<Renewal, StoreError> {
         call!(self.writers, executors::renew(executor, lease))
     }
@@ -157,8 +188,12 @@ impl Store for PostgresStore {
         }
     }
 
-    async fn take_over(&self, limit: usize) -> Result<TakenOver, StoreError> {
-        call!(self.writers, take_over::take_over(limit))
+    async fn take_over(
+        &self,
+        whose: Option<ExecutorId>,
+        limit: usize,
+    ) -> Result<TakenOver, StoreError> {
+        call!(self.writers, take_over::take_over(whose, limit))
     }
 
     async fn due(&self, limit: usize) -> Result<Due, StoreError> {

@@ -10,7 +10,8 @@ use crate::domain::{AuditDepth, TaskId, TaskState, Violation, ViolationKind};
 use crate::store::audit::{
     Findings, JudgedRow, LOADS, PAGE, PAGE_ROWS, RULES, ReadRow, of_kind, repairs,
 };
-use crate::store::change::{Change, LostExecutor, RUNNING, enter_taken};
+use crate::store::blame::{Blame, LostExecutor};
+use crate::store::change::{Change, RUNNING, enter_taken};
 use crate::store::row::{ExecutorRow, FactsRow, TaskRow, facts_columns, number, text};
 use crate::store::time::Time;
 use crate::store::{StoreError, TakenOver};
@@ -151,7 +152,7 @@ async fn release(
             continue; // It cannot be read, and is told as such.
         };
         let executor = LostExecutor::unknown(id);
-        let change = Change::of_lost(&row, &executor)?;
+        let change = Change::of_lost(&row, &executor, Blame::Innocent, &[])?;
         let written = settle::write(connection, id, &[change], now).await?;
         enter_taken(&mut taken, vec![row], written)?;
     }

@@ -98,7 +98,7 @@ async fn everything(world: &World) -> Vec<TaskId> {
     let lost = [new(echo()), new(once.clone()), new(once)];
     let lost = world.submit(&lost).await;
     world.lost_executor(&lost[..2]).await;
-    drop(world.store.take_over(10).await.unwrap());
+    drop(world.store.take_over(None, 10).await.unwrap());
     world.lost_executor(&lost[2..]).await;
     let retiring = world.executor().await;
     let retired = world.ready(1).await;
@@ -334,11 +334,16 @@ pub(crate) async fn what_is_safe_is_repaired(world: &World) {
         .renew(executor, super::world::LONG)
         .await
         .unwrap();
-    let longshore::store::Renewal::Held { cancels } = renewal else {
+    let longshore::store::Renewal::Held { cancels, .. } = renewal else {
         panic!("{renewal:?}");
     };
     assert_eq!(cancels, [(running, "enough".to_owned())]);
-    let found = world.store.claim_idle(executor, &look(9)).await.unwrap();
+    let found = world
+        .store
+        .claim_idle(executor, &look(9))
+        .await
+        .unwrap()
+        .tasks;
     assert_eq!(found[0].id, ready, "an idle executor finds it");
 }
 

@@ -73,7 +73,12 @@ pub(crate) async fn an_attempt_that_cannot_be_counted_on_pauses_the_task(world: 
             .await;
         let executor = world.executor().await;
         let claimed = if by_idle_look {
-            world.store.claim_idle(executor, &look(9)).await.unwrap()
+            world
+                .store
+                .claim_idle(executor, &look(9))
+                .await
+                .unwrap()
+                .tasks
         } else {
             world.claim(executor, &tasks).await
         };
@@ -125,7 +130,7 @@ pub(crate) async fn a_wish_whose_reason_cannot_be_read_fails_no_renewal(world: &
     drop(world.store.cancel(task, "enough").await.unwrap());
     world.sql("update task set cancel_cause = 'enough'").await;
     let renewal = world.store.renew(executor, LONG).await.unwrap();
-    let Renewal::Held { cancels } = renewal else {
+    let Renewal::Held { cancels, .. } = renewal else {
         panic!("{renewal:?}");
     };
     assert_eq!(cancels[0].0, task, "the wish stands");
@@ -161,7 +166,7 @@ pub(crate) async fn a_lost_task_whose_options_cannot_be_read_is_paused(world: &W
     world
         .sql(&format!("update task set options = '[]' where {FIRST}"))
         .await;
-    let taken = world.store.take_over(10).await.unwrap();
+    let taken = world.store.take_over(None, 10).await.unwrap();
     assert_eq!(taken.released[0].id, other);
     assert_eq!(
         (taken.ended[0].id, taken.ended[0].state),

@@ -4,10 +4,11 @@ pub(crate) mod attempts;
 pub(crate) mod auditing;
 pub(crate) mod broken_rows;
 pub(crate) mod cancelling;
+pub(crate) mod crashes;
 pub(crate) mod executors;
 pub(crate) mod reading;
 pub(crate) mod submitting;
 pub(crate) mod times;
 mod world;
 
-pub(crate) use world::World;
+pub(crate) use world::{World, record};

@@ -232,6 +232,8 @@ pub(crate) fn look(limit: usize) -> IdleLook {
         queue: QueueName::default_queue(),
         actions: vec![action("echo")],
         older_than: Duration::ZERO,
+        since: None,
+        before: None,
         limit,
     }
 }

@@ -41,8 +41,6 @@ pub(super) use {facts_columns, task_columns};
 pub(super) struct TaskRow {
     pub(super) id: Uuid,
     pub(super) attempt: i32,
-    pub(super) crashes: i16,
-    pub(super) suspicions: i16,
     columns: Result<Columns, StoreError>,
 }
 
@@ -213,8 +211,6 @@ where
             Ok(columns) => Ok(Self {
                 id: columns.id,
                 attempt: columns.attempt,
-                crashes: columns.crashes,
-                suspicions: columns.suspicions,
                 columns: Ok(columns),
             }),
             Err(error) => {
@@ -222,8 +218,6 @@ where
                 Ok(Self {
                     id,
                     attempt: row.try_get("attempt").unwrap_or(NOBODYS_ATTEMPT),
-                    crashes: 0,
-                    suspicions: 0,
                     columns: Err(undecoded(id, error)),
                 })
             }
@@ -234,12 +228,7 @@ where
 impl TaskRow {
     /// The task that the row says.
     pub(super) fn into_task(self) -> Result<Task, StoreError> {
-        let columns = Columns {
-            crashes: self.crashes,
-            suspicions: self.suspicions,
-            ..self.columns?
-        };
-        columns.into_task()
+        self.columns?.into_task()
     }
 
     /// What of it is said in public.
@@ -260,7 +249,15 @@ impl TaskRow {
 
     /// How many crashes it is charged with, after one more.
     pub(super) fn crashes_after(&self) -> u32 {
-        u32::try_from(self.crashes).unwrap_or(0) + 1
+        let crashes = |columns: &Columns| u32::try_from(columns.crashes).unwrap_or(0);
+        self.columns.as_ref().map_or(0, crashes) + 1
+    }
+
+    /// How many crashes it is suspected of.
+    pub(super) fn suspicions(&self) -> i16 {
+        self.columns
+            .as_ref()
+            .map_or(0, |columns| columns.suspicions)
     }
 
     /// Who runs it, or ran it last.
@@ -500,27 +497,6 @@ pub(super) fn failure(text: &str) -> Result<Failure, serde_json::Error> {
     })
 }
 
-/// The reason of a wish to cancel the task `id`, from the column `cancel_cause`.
-///
-/// # Errors
-///
-/// [`StoreError::Corrupt`]: the wish stands all the same.
-pub(super) fn cancel_reason(id: Uuid, text: &str) -> Result<String, StoreError> {
-    RowName("task", &id)
-        .read("cancel_cause", failure(text))
-        .map(|failure| failure.message)
-}
-
-/// A wish to cancel a task: its id, and the reason from the column `cancel_cause`. One that cannot be read is no less a
-/// wish.
-pub(super) fn cancel_wish((id, text): (Uuid, String)) -> (TaskId, String) {
-    let reason = cancel_reason(id, &text).unwrap_or_else(|error| {
-        tracing::error!(%error, "a wish to cancel has a reason that cannot be read");
-        "for a reason that cannot be read".to_owned()
-    });
-    (TaskId::from_uuid(id), reason)
-}
-
 /// When a lease ends, if there is one.
 pub(super) fn lease_time(
     executor: ExecutorId,
@@ -532,6 +508,31 @@ pub(super) fn lease_time(
 /// A number of executors.
 pub(super) fn executor_count(count: i64) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// The reason of a wish to cancel the task `id`, from the column `cancel_cause`.
+///
+/// # Errors
+///
+/// [`StoreError::Corrupt`]: the wish stands all the same.
+pub(super) fn cancel_reason(id: Uuid, text: &str) -> Result<String, StoreError> {
+    RowName("task", &id)
+        .read("cancel_cause", failure(text))
+        .map(|failure| failure.message)
+}
+
+/// Wishes to cancel, with their reasons. One whose reason cannot be read is carried out as well: no renewal of a
+/// lease may fail for it.
+pub(super) fn wishes(rows: impl IntoIterator<Item = (Uuid, String)>) -> Vec<(TaskId, String)> {
+    rows.into_iter()
+        .map(|(task, cause)| {
+            let reason = cancel_reason(task, &cause).unwrap_or_else(|error| {
+                tracing::error!(%error, "carried out a wish to cancel whose reason cannot be read");
+                "cancelled; the reason cannot be read".to_owned()
+            });
+            (TaskId::from_uuid(task), reason)
+        })
+        .collect()
 }
 
 /// The text for the slots of an executor.

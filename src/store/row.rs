@@ -497,19 +497,6 @@ pub(super) fn failure(text: &str) -> Result<Failure, serde_json::Error> {
     })
 }
 
-/// When a lease ends, if there is one.
-pub(super) fn lease_time(
-    executor: ExecutorId,
-    ends_at: Option<Time>,
-) -> Result<Option<Timestamp>, StoreError> {
-    RowName("executor", &executor).time_if_any("lease_ends_at", ends_at)
-}
-
-/// A number of executors.
-pub(super) fn executor_count(count: i64) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
-}
-
 /// The reason of a wish to cancel the task `id`, from the column `cancel_cause`.
 ///
 /// # Errors
@@ -521,18 +508,27 @@ pub(super) fn cancel_reason(id: Uuid, text: &str) -> Result<String, StoreError> 
         .map(|failure| failure.message)
 }
 
-/// Wishes to cancel, with their reasons. One whose reason cannot be read is carried out as well: no renewal of a
-/// lease may fail for it.
-pub(super) fn wishes(rows: impl IntoIterator<Item = (Uuid, String)>) -> Vec<(TaskId, String)> {
-    rows.into_iter()
-        .map(|(task, cause)| {
-            let reason = cancel_reason(task, &cause).unwrap_or_else(|error| {
-                tracing::error!(%error, "carried out a wish to cancel whose reason cannot be read");
-                "cancelled; the reason cannot be read".to_owned()
-            });
-            (TaskId::from_uuid(task), reason)
-        })
-        .collect()
+/// A wish to cancel a task: its id, and the reason from the column `cancel_cause`. One that cannot be read is no less a
+/// wish.
+pub(super) fn cancel_wish((id, text): (Uuid, String)) -> (TaskId, String) {
+    let reason = cancel_reason(id, &text).unwrap_or_else(|error| {
+        tracing::error!(%error, "a wish to cancel has a reason that cannot be read");
+        "for a reason that cannot be read".to_owned()
+    });
+    (TaskId::from_uuid(id), reason)
+}
+
+/// When a lease ends, if there is one.
+pub(super) fn lease_time(
+    executor: ExecutorId,
+    ends_at: Option<Time>,
+) -> Result<Option<Timestamp>, StoreError> {
+    RowName("executor", &executor).time_if_any("lease_ends_at", ends_at)
+}
+
+/// A number of executors.
+pub(super) fn executor_count(count: i64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// The text for the slots of an executor.

@@ -260,6 +260,9 @@ pub(super) struct SubmitArgs {
     /// The task's id, a UUID; sent twice it is one task.
     #[arg(long)]
     pub(super) id: Option<String>,
+    /// A word of your own for this wish, such as `order-7`: sent twice it is one task, as long as that is stored.
+    #[arg(long, value_name = "KEY")]
+    pub(super) idempotency_key: Option<String>,
     /// From -100 to 100; higher first among tasks that wait in the store.
     #[arg(long, allow_negative_numbers = true)]
     pub(super) priority: Option<i16>,

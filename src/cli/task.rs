@@ -137,6 +137,7 @@ fn submission(args: SubmitArgs, limits: PayloadLimits) -> Result<Submission, Com
             .map(|input| payload(input, limits))
             .transpose()?,
         id: args.id,
+        idempotency_key: args.idempotency_key,
         queue: args.queue,
         priority: args.priority,
         labels,
@@ -371,6 +372,7 @@ fn show_task(output: Output, task: &Task) -> Result<(), Complaint> {
         Format::Table => {
             let rows = [
                 ("id", Some(json.id)),
+                ("key", json.idempotency_key),
                 ("action", Some(json.action)),
                 ("queue", Some(json.queue)),
                 ("state", Some(json.state)),

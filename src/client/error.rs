@@ -1,6 +1,6 @@
 //! What can go wrong for a client.
 
-use crate::domain::{ActionName, QueueName, SubmissionError, TaskId};
+use crate::domain::{ActionName, Difference, IdempotencyKey, QueueName, SubmissionError, TaskId};
 use crate::store::{Refusal, StoreError};
 use crate::wire::nearest;
 
@@ -26,6 +26,19 @@ pub enum SubmitError {
         /// The queues that exist.
         queues: Vec<QueueName>,
     },
+    /// Its idempotency key belongs to a task that was asked for otherwise.
+    #[error(
+        "the idempotency key `{key}` belongs to the task `{task}`, which differs in {}",
+        fields(.differences)
+    )]
+    KeyTaken {
+        /// The key.
+        key: IdempotencyKey,
+        /// The task that has it.
+        task: TaskId,
+        /// What is asked for otherwise. The values may be secrets: the error names the fields only.
+        differences: Vec<Difference>,
+    },
     /// It was deleted while somebody waited for it.
     #[error("the task `{0}` was deleted")]
     Vanished(TaskId),
@@ -50,6 +63,9 @@ impl SubmitError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Submission(_) | Self::Vanished(_) => None,
+            Self::KeyTaken { .. } => {
+                Some("send the same submission again, or choose another key".to_owned())
+            }
             Self::UnknownAction { action, known } => {
                 let near = nearest(action.as_str(), known.iter().map(ActionName::as_str));
                 Some(match near {
@@ -78,9 +94,18 @@ impl SubmitError {
                 refusal: Refusal::UnknownParent(_) | Refusal::ParentEnded(_),
                 ..
             } => Some("leave `parent` out to submit a task of its own".to_owned()),
-            Self::Store(error) => error
-                .is_transient()
-                .then(|| "try again; with an `id` it stays one task".to_owned()),
+            Self::Store(error) => error.is_transient().then(|| {
+                "try again; with an `id` or an idempotency key it stays one task".to_owned()
+            }),
         }
     }
+}
+
+/// The fields that differ, for a sentence.
+pub(crate) fn fields(differences: &[Difference]) -> String {
+    let fields: Vec<String> = differences
+        .iter()
+        .map(|difference| format!("`{}`", difference.field))
+        .collect();
+    fields.join(", ")
 }

@@ -160,7 +160,8 @@ impl Client {
         &self.inner.store
     }
 
-    /// Stores a task and announces it. Once it returns, no crash loses the task.
+    /// Stores a task and announces it. Once it returns, no crash loses the task. With an idempotency key that is
+    /// known the receipt has the task of that key, whatever the id that was asked for.
     ///
     /// # Errors
     ///
@@ -215,6 +216,12 @@ impl Client {
             })
             .await?;
         let is_fresh = receipt.is_new;
+        // The task of a known key is another; it is looked at first, so that nothing of it is missed.
+        let waiter = if receipt.task.id == id {
+            waiter
+        } else {
+            self.inner.waiters.register(receipt.task.id)
+        };
         waiter
             .wait(&self.inner.group, &self.inner.clock, limit, is_fresh)
             .await
@@ -341,6 +348,11 @@ impl Client {
         let id = submission
             .id
             .unwrap_or_else(|| TaskId::new(inner.clock.now(), inner.clock.random()));
+        // Kept for the case that its key is known.
+        let keyed = submission
+            .idempotency_key
+            .clone()
+            .map(|key| (key, submission.clone()));
         let task = NewTask {
             id,
             origin: Some(inner.origin.clone()),
@@ -351,10 +363,22 @@ impl Client {
                 inner.outgoing.announce(EventKind::Created, &task).await;
                 Ok(Receipt { task, is_new: true })
             }
-            Submitted::Known(task) => Ok(Receipt {
-                task,
-                is_new: false,
-            }),
+            Submitted::Known(task) => {
+                if let Some((key, submission)) = keyed {
+                    let differences = inner.group.differences(&submission, task.id).await?;
+                    if !differences.is_empty() {
+                        return Err(SubmitError::KeyTaken {
+                            key,
+                            task: task.id,
+                            differences,
+                        });
+                    }
+                }
+                Ok(Receipt {
+                    task,
+                    is_new: false,
+                })
+            }
             Submitted::Refused(refusal) => Err(self.explained(refusal).await),
         }
     }

@@ -22,6 +22,9 @@ pub const LABELS_MAX: usize = 32;
 /// Bytes of one label's name or value.
 pub const LABEL_BYTES_MAX: usize = 255;
 
+/// Bytes of an idempotency key, as most interfaces allow.
+pub const KEY_BYTES_MAX: usize = 255;
+
 /// Attempts that a retry policy may ask for.
 pub const ATTEMPTS_MAX: u32 = 1000;
 

@@ -3,9 +3,12 @@
 //! **Invariant:** pure. Knows no clock, no chance, no I/O, no async and no database: everything a rule
 //! needs is an argument.
 
+mod difference;
 mod executor;
 mod failure;
 mod ids;
+mod json;
+mod key;
 pub mod limits;
 mod log;
 mod names;
@@ -18,9 +21,11 @@ mod state;
 mod submission;
 mod task;
 
+pub use difference::{Difference, differences};
 pub use executor::{ExecutorRecord, ExecutorState, Slots};
 pub use failure::{Failure, Verdict};
 pub use ids::{ExecutorId, IdError, OriginToken, TaskId, WebId};
+pub use key::IdempotencyKey;
 pub use log::{LogChunk, LogPosition, LogStream};
 pub use names::{ActionName, ExecutorName, NameError, QueueName};
 pub use payload::{Payload, PayloadError, PayloadLimits};

@@ -56,8 +56,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Stores tasks, each as `ready` or, with a `run_at` to come, `scheduled`; all in one transaction.
     ///
-    /// Answers in order. A task whose id is known already is left as it is: [`Submitted::Known`]. A task
-    /// whose queue or parent does not exist, or whose parent is final or being cancelled, is
+    /// Answers in order. A task whose idempotency key or id is known already is left as it is:
+    /// [`Submitted::Known`], with the task that has the key, or else the id. A task whose queue or parent does not exist, or whose parent is final or being cancelled, is
     /// [`Submitted::Refused`]; the others are stored all the same.
     async fn submit(&self, tasks: &[NewTask]) -> Result<Vec<Submitted>, StoreError>;
 
@@ -180,7 +180,7 @@ pub struct StoreIdentity {
 pub enum Submitted {
     /// It is stored; a `ready` one is to be announced.
     Stored(TaskFacts),
-    /// A task with this id was stored before.
+    /// A task with this key, or else with this id, was stored before. With the key its id may be another.
     Known(TaskFacts),
     /// It was not stored.
     Refused(Refusal),

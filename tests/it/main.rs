@@ -13,6 +13,7 @@ mod drain;
 mod executor;
 mod fleet;
 mod http;
+mod keys;
 mod lost_answers;
 mod roles;
 mod store;

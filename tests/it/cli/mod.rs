@@ -3,6 +3,7 @@
 mod broker;
 mod dev;
 mod help;
+mod keys;
 mod servers;
 mod settings;
 mod store;

@@ -2,6 +2,7 @@
 
 mod errors;
 mod health;
+mod keys;
 mod tap;
 mod tasks;
 

@@ -1,6 +1,7 @@
 //! Submissions.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use longshore::domain::{
@@ -268,10 +269,11 @@ pub(crate) async fn a_key_and_an_id_may_name_different_tasks(world: &World) {
 }
 
 pub(crate) async fn concurrent_submissions_with_one_key_are_one_task(world: &World) {
-    const KEYS: usize = 20;
+    const KEYS: usize = 200;
+    let rounds = Arc::new(tokio::sync::Barrier::new(6));
     let mut work = tokio::task::JoinSet::new();
     for worker in 0..6_usize {
-        let store = world.another().await;
+        let (store, rounds) = (world.another().await, Arc::clone(&rounds));
         work.spawn(async move {
             let mut answers = Vec::new();
             for round in 0..4 {
@@ -281,6 +283,7 @@ pub(crate) async fn concurrent_submissions_with_one_key_are_one_task(world: &Wor
                     keys.reverse();
                 }
                 let batch: Vec<_> = keys.iter().map(|key| new(keyed(key))).collect();
+                rounds.wait().await;
                 let submitted = store.submit(&batch).await.unwrap();
                 answers.extend(keys.into_iter().zip(submitted));
             }

@@ -1,6 +1,7 @@
 //! What can go wrong for a client.
 
 use crate::domain::{ActionName, Difference, IdempotencyKey, QueueName, SubmissionError, TaskId};
+use crate::store::postgres::SubmitInError;
 use crate::store::{Refusal, StoreError};
 use crate::wire::nearest;
 
@@ -29,7 +30,7 @@ pub enum SubmitError {
     /// Its idempotency key belongs to a task that was asked for otherwise.
     #[error(
         "the idempotency key `{key}` belongs to the task `{task}`, which differs in {}",
-        fields(.differences)
+        Difference::fields(.differences)
     )]
     KeyTaken {
         /// The key.
@@ -56,6 +57,27 @@ pub enum ClientError {
     /// The store does not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<SubmitInError> for SubmitError {
+    fn from(error: SubmitInError) -> Self {
+        match error {
+            SubmitInError::Refused(refusal) => Self::Refused {
+                refusal,
+                queues: Vec::new(),
+            },
+            SubmitInError::KeyTaken {
+                key,
+                task,
+                differences,
+            } => Self::KeyTaken {
+                key,
+                task,
+                differences,
+            },
+            SubmitInError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 impl SubmitError {
@@ -99,13 +121,4 @@ impl SubmitError {
             }),
         }
     }
-}
-
-/// The fields that differ, for a sentence.
-pub(crate) fn fields(differences: &[Difference]) -> String {
-    let fields: Vec<String> = differences
-        .iter()
-        .map(|difference| format!("`{}`", difference.field))
-        .collect();
-    fields.join(", ")
 }

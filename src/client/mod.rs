@@ -8,14 +8,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::store::Receipt;
 pub use error::{ClientError, SubmitError};
 
 use crate::background::Background;
 use crate::broker::{Broker, BrokerError, Credit, Deliveries, Outgoing, Source, Speaker};
 use crate::clock::Clock;
 use crate::domain::{
-    LogChunk, LogPosition, NewTask, OriginToken, PayloadLimits, Submission, Task, TaskFacts,
-    TaskId, TaskState, WebId,
+    LogChunk, LogPosition, NewTask, OriginToken, PayloadLimits, Submission, Task, TaskId,
+    TaskState, WebId,
 };
 use crate::store::{Cancelled, GroupCommit, List, Store, Submitted};
 use crate::wire::{EventKind, parse_events};
@@ -67,16 +68,6 @@ struct Inner {
     waiters: Arc<Waiters>,
     known: KnownActions,
     settings: ClientSettings,
-}
-
-/// What became of a submission.
-#[must_use]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Receipt {
-    /// The task.
-    pub task: TaskFacts,
-    /// Whether it was stored by this call, and not before.
-    pub is_new: bool,
 }
 
 /// What a wait ended with.
@@ -187,6 +178,38 @@ impl Client {
                 .map(|submission| self.submit(submission)),
         )
         .await
+    }
+
+    /// The task that `submission` makes, checked as [`Client::submit`] checks it but not stored: for
+    /// [`PostgresStore::submit_in`](crate::store::postgres::PostgresStore::submit_in), which stores it in a transaction
+    /// of the caller's own. Call [`Client::announce`] when that is committed.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError::Submission`] and [`SubmitError::UnknownAction`]; [`SubmitError::Store`] when the known actions
+    /// cannot be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn prepare(&self, submission: Submission) -> Result<NewTask, SubmitError> {
+        let submission = self.admitted(submission).await?;
+        Ok(self.named(submission))
+    }
+
+    /// Announces tasks whose transaction is committed, so that they run at once; what was stored before is left out.
+    /// Whoever forgets it, or dies before it, loses nothing: executors find the tasks in the store, seconds later.
+    ///
+    /// Announced before the commit a task is not found, and is then found late.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: what was not announced is found late.
+    pub async fn announce(&self, receipts: &[Receipt]) {
+        for receipt in receipts.iter().filter(|receipt| receipt.is_new) {
+            let outgoing = &self.inner.outgoing;
+            outgoing.announce(EventKind::Created, &receipt.task).await;
+        }
     }
 
     /// Submits a task and waits until it ends, at most for `limit`.
@@ -345,20 +368,12 @@ impl Client {
 
     async fn store_and_announce(&self, submission: Submission) -> Result<Receipt, SubmitError> {
         let inner = &self.inner;
-        let id = submission
-            .id
-            .unwrap_or_else(|| TaskId::new(inner.clock.now(), inner.clock.random()));
         // Kept for the case that its key is known.
         let keyed = submission
             .idempotency_key
             .clone()
             .map(|key| (key, submission.clone()));
-        let task = NewTask {
-            id,
-            origin: Some(inner.origin.clone()),
-            submission,
-        };
-        match inner.group.submit(task).await? {
+        match inner.group.submit(self.named(submission)).await? {
             Submitted::Stored(task) => {
                 inner.outgoing.announce(EventKind::Created, &task).await;
                 Ok(Receipt { task, is_new: true })
@@ -380,6 +395,18 @@ impl Client {
                 })
             }
             Submitted::Refused(refusal) => Err(self.explained(refusal).await),
+        }
+    }
+
+    /// The task that `submission` makes.
+    fn named(&self, submission: Submission) -> NewTask {
+        let inner = &self.inner;
+        NewTask {
+            id: submission
+                .id
+                .unwrap_or_else(|| TaskId::new(inner.clock.now(), inner.clock.random())),
+            origin: Some(inner.origin.clone()),
+            submission,
         }
     }
 

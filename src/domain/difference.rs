@@ -21,6 +21,17 @@ pub struct Difference {
     pub asked: Option<String>,
 }
 
+impl Difference {
+    /// The fields that differ, for a sentence: without their values, which may be secrets.
+    pub fn fields(differences: &[Self]) -> String {
+        let fields: Vec<String> = differences
+            .iter()
+            .map(|difference| format!("`{}`", difference.field))
+            .collect();
+        fields.join(", ")
+    }
+}
+
 impl fmt::Debug for Difference {
     /// Only the field: an input may be a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

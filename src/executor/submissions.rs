@@ -25,12 +25,10 @@ pub(super) async fn take(shared: &Arc<Shared>, delivery: Delivery) {
         .await
     {
         Some(Ok((Submitted::Known(facts), differences))) if !differences.is_empty() => {
-            // The fields without their values: an input may be a secret.
-            let fields: Vec<&str> = differences.iter().map(|one| one.field).collect();
             tracing::warn!(
                 task.id = %facts.id, message.id = delivery.message_id,
-                "A submission with the idempotency key of task `{}` asks for another {}: to the dead",
-                facts.id, fields.join(", ")
+                "A submission with the idempotency key of task `{}` differs in {}: to the dead",
+                facts.id, Difference::fields(&differences)
             );
             delivery.reject();
         }

@@ -25,6 +25,7 @@ use jiff::Timestamp;
 pub use address::StoreAddress;
 pub use error::StoreError;
 pub use group::{GroupCommit, Grouped};
+pub use submission::Receipt;
 
 use crate::domain::{
     ActionName, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask, QueueName, QueueRecord,

@@ -8,6 +8,16 @@ use super::row::{FactsRow, name};
 use super::{Refusal, StoreError, Submitted};
 use crate::domain::{Attempt, IdempotencyKey, NewTask, TaskFacts, TaskState};
 
+/// What became of a submission that was taken.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The task.
+    pub task: TaskFacts,
+    /// Whether it was stored by this call, and not before.
+    pub is_new: bool,
+}
+
 /// What a store found out about one submission.
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct Entered {

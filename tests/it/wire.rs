@@ -202,7 +202,7 @@ async fn a_key_makes_one_task_of_messages_and_another_wish_goes_to_the_dead() {
     let mut other = keyed.clone();
     other["input"] = json!("a secret");
     client.submit(of_type("application/json"), &other).await;
-    let said = executor.said("asks for another input: to the dead").await;
+    let said = executor.said("differs in `input`: to the dead").await;
     assert!(!said.to_string().contains("a secret"), "{said}");
     assert_eq!(said["level"], "WARN");
     let only_dead = json!([{"name": "longshore.dead", "messages": 1}]);

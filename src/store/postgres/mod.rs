@@ -13,15 +13,19 @@ mod housekeeping;
 mod read;
 mod settle;
 mod submit;
+mod submit_in;
 mod take_over;
 
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+pub use sqlx;
 use sqlx::migrate::Migrator;
+pub use submit_in::SubmitInError;
 
 use self::connections::{Connections, call};
+use self::submit::Statements;
 use super::{
     Cancelled, Due, IdleLook, List, Renewal, SCHEMA_VERSION, Settled, Store, StoreError,
     StoreIdentity, Submitted, TakenOver,
@@ -101,7 +105,7 @@ impl Store for PostgresStore {
         if tasks.is_empty() {
             return Ok(Vec::new());
         }
-        call!(self.writers, submit::submit(tasks))
+        call!(self.writers, submit::submit(tasks, Statements::Kept))
     }
 
     async fn claim(&self, executor: ExecutorId, tasks: &[TaskId]) -> Result<Vec<Task>, StoreError> {

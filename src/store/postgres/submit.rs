@@ -70,12 +70,21 @@ const KNOWN_KEYS: &str = concat!(
     ", idempotency_key from task where idempotency_key = any($1) and idempotency_key is not null"
 );
 
+/// Whether a connection keeps the statements of a call prepared. Ours do, and plan each execution anew; in somebody
+/// else's connection a kept statement could keep a plan that was made while the table was empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Statements {
+    Kept,
+    UsedOnce,
+}
+
 /// As [`crate::store::Store::submit`].
 pub(super) async fn submit(
     connection: &mut PgConnection,
     tasks: &[NewTask],
+    statements: Statements,
 ) -> Result<Vec<Submitted>, StoreError> {
-    let entered = enter(connection, tasks).await?;
+    let entered = enter(connection, tasks, statements).await?;
     // By a statement of its own: it sees what others have stored since the first one began.
     let others: HashSet<Uuid> = entered
         .iter()
@@ -85,7 +94,8 @@ pub(super) async fn submit(
     let known = if others.is_empty() {
         Known::default()
     } else {
-        known(connection, others.into_iter().collect(), keys(tasks)).await?
+        let others = others.into_iter().collect();
+        known(connection, others, keys(tasks), statements).await?
     };
     answers(tasks, &entered, known)
 }
@@ -93,6 +103,7 @@ pub(super) async fn submit(
 async fn enter(
     connection: &mut PgConnection,
     tasks: &[NewTask],
+    statements: Statements,
 ) -> Result<Vec<Entered>, StoreError> {
     let asked = || tasks.iter().map(|task| &task.submission);
     let parents: Vec<_> = asked().filter_map(|one| one.parent).collect();
@@ -146,6 +157,7 @@ async fn enter(
                 .map(|one| one.idempotency_key.as_ref().map(IdempotencyKey::as_str))
                 .collect::<Vec<_>>(),
         )
+        .persistent(statements == Statements::Kept)
         .fetch_all(connection)
         .await
         .map_err(error::of)
@@ -155,15 +167,18 @@ async fn known(
     connection: &mut PgConnection,
     tasks: Vec<Uuid>,
     keys: Vec<&str>,
+    statements: Statements,
 ) -> Result<Known, StoreError> {
     let mut rows: Vec<KnownRow> = sqlx::query_as(KNOWN_IDS)
         .bind(tasks)
+        .persistent(statements == Statements::Kept)
         .fetch_all(&mut *connection)
         .await
         .map_err(error::of)?;
     if !keys.is_empty() {
         let others: Vec<KnownRow> = sqlx::query_as(KNOWN_KEYS)
             .bind(keys)
+            .persistent(statements == Statements::Kept)
             .fetch_all(connection)
             .await
             .map_err(error::of)?;

@@ -236,6 +236,11 @@ pub(super) enum TaskVerb {
         #[arg(long, default_value = "cancelled on the command line")]
         reason: String,
     },
+    /// Says why a task is where it is: one verdict, and what it rests on.
+    Why {
+        /// The task's id.
+        id: String,
+    },
     /// Shows a task and all below it.
     Tree {
         /// The task's id.

@@ -3,6 +3,7 @@
 mod error;
 mod known;
 mod waiters;
+mod why;
 
 use std::fmt;
 use std::sync::Arc;
@@ -63,6 +64,7 @@ struct Inner {
     origin: OriginToken,
     store: Arc<dyn Store>,
     group: GroupCommit,
+    broker: Arc<dyn Broker>,
     outgoing: Outgoing,
     clock: Arc<dyn Clock>,
     waiters: Arc<Waiters>,
@@ -118,13 +120,14 @@ impl Client {
             tokio::select! { () = resync => {} () = stopping.stopping() => {} }
         });
         let speaker = Arc::new(Speaker::web(id, Arc::clone(&clock)));
-        let outgoing = Outgoing::start(&carriers, broker, speaker);
+        let outgoing = Outgoing::start(&carriers, Arc::clone(&broker), speaker);
         let known = KnownActions::new(Arc::clone(&store), Arc::clone(&clock));
         let inner = Inner {
             id,
             origin,
             store,
             group,
+            broker,
             outgoing,
             clock,
             waiters,

@@ -47,6 +47,13 @@ pub const PAGE_DEFAULT: usize = 100;
 /// Tasks of one tree that are shown or cancelled together.
 pub const TREE_MAX: usize = 10_000;
 
+/// Tasks that are counted before one in its queue: whoever has to wait for more need not know how many.
+pub const AHEAD_MAX: u64 = 10_000;
+
+/// How soon a ready task is taken when somebody has room for it and its announcement travels: a hundred times what it
+/// takes, so that an announcement that is still missing then is called lost.
+pub const CLAIM_EXPECTED: Duration = Duration::from_secs(2);
+
 /// Slots of one queue in one executor.
 pub const SLOTS_MAX: u16 = 10_000;
 

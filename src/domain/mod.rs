@@ -20,6 +20,8 @@ mod settlement;
 mod state;
 mod submission;
 mod task;
+mod why;
+mod words;
 
 pub use difference::{Difference, differences};
 pub use executor::{ExecutorRecord, ExecutorState, Slots};
@@ -36,3 +38,5 @@ pub use settlement::{Ending, Settlement, ending_of_failure, ending_of_loss};
 pub use state::{IllegalTransition, TaskEvent, TaskState, Transition};
 pub use submission::{Labels, NewTask, Options, Submission, SubmissionError};
 pub use task::{Attempt, Delivery, OnFailure, Task, TaskFacts};
+pub use why::{Announcements, Circumstances, Why, why};
+pub use words::duration_words;

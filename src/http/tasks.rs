@@ -16,7 +16,7 @@ use super::{App, Problem};
 use crate::client::Waited;
 use crate::domain::{Attempt, LogChunk, LogPosition, TaskState};
 use crate::store::{Cancelled, List};
-use crate::wire::{ExecutorJson, LogChunkJson, QueueJson, TaskJson, TaskPage};
+use crate::wire::{ExecutorJson, LogChunkJson, QueueJson, TaskJson, TaskPage, WhyJson};
 
 /// `GET /v1/tasks/{id}`.
 pub(super) async fn show(
@@ -116,6 +116,15 @@ pub(super) async fn tree(
         tasks: tasks.iter().map(TaskJson::from).collect(),
         next: None,
     }))
+}
+
+/// `GET /v1/tasks/{id}/why`: one verdict and its evidence.
+pub(super) async fn why(
+    State(app): State<App>,
+    Named(id): Named,
+) -> Result<Json<WhyJson>, Problem> {
+    let (task, why) = app.client.why(id).await?;
+    Ok(Json(WhyJson::new(&task, why)))
 }
 
 #[derive(Debug, Default, Deserialize)]

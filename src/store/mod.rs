@@ -143,6 +143,11 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Those of `tasks` that nobody needs to wait for any more: final, paused, or not there. Reads no payload.
     async fn ended(&self, tasks: &[TaskId]) -> Result<Vec<TaskId>, StoreError>;
 
+    /// How many `ready` tasks stand before `task` in its queue: those of higher priority, and of the same those that were
+    /// ready before; counted up to `limit`. 0 for a task that is not `ready`. Passes what the queue's retained history
+    /// holds; for people.
+    async fn ahead(&self, task: TaskId, limit: u64) -> Result<u64, StoreError>;
+
     /// Tasks that match, the newest first, at most `list.limit`.
     async fn list(&self, list: &List) -> Result<Vec<Task>, StoreError>;
 

@@ -111,6 +111,7 @@ store_contract! {
         a_list_is_filtered,
         a_list_goes_on_before_its_last_task,
         a_tree_lists_parents_before_children,
+        what_stands_before_a_task_is_counted,
         queues_count_what_is_open,
         log_chunks_are_kept_once_and_in_order,
         log_chunks_of_an_unknown_task_are_dropped,

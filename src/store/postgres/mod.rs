@@ -203,6 +203,10 @@ impl Store for PostgresStore {
         call!(self.readers, read::ended(tasks))
     }
 
+    async fn ahead(&self, task: TaskId, limit: u64) -> Result<u64, StoreError> {
+        call!(self.readers, read::ahead(task, limit))
+    }
+
     async fn list(&self, list: &List) -> Result<Vec<Task>, StoreError> {
         call!(self.readers, read::list(list))
     }

@@ -8,6 +8,7 @@ mod servers;
 mod settings;
 mod store;
 mod task;
+mod why;
 
 use std::path::Path;
 use std::process::Stdio;

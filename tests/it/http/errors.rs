@@ -156,6 +156,7 @@ fn wrong_questions() -> Vec<Wrong> {
         below("/wait"),
         below("/wait?timeout=long"),
         below("/tree"),
+        below("/why"),
         below("/logs"),
         below("/logs?after=7"),
         below("/logs?limit=0"),
@@ -321,6 +322,9 @@ async fn every_wrong_request_is_told_what_is_wrong_and_leaves_nothing_behind() {
         400 `long` is not a number of seconds to wait
         hint: for example `Prefer: wait=30`
     GET /v1/tasks/00000000-03e8-7000-8000-000000000001/tree
+        404 there is no task `00000000-03e8-7000-8000-000000000001`
+        hint: finished tasks are deleted when their retention is over
+    GET /v1/tasks/00000000-03e8-7000-8000-000000000001/why
         404 there is no task `00000000-03e8-7000-8000-000000000001`
         hint: finished tasks are deleted when their retention is over
     GET /v1/tasks/00000000-03e8-7000-8000-000000000001/logs

@@ -5,6 +5,7 @@ mod health;
 mod keys;
 mod tap;
 mod tasks;
+mod why;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -245,6 +245,11 @@ pub(super) enum TaskVerb {
         #[arg(long, default_value = "cancelled on the command line")]
         reason: String,
     },
+    /// Says why a task is where it is: one verdict, and what it rests on.
+    Why {
+        /// The task's id.
+        id: String,
+    },
     /// Shows a task and all below it.
     Tree {
         /// The task's id.
@@ -269,6 +274,9 @@ pub(super) struct SubmitArgs {
     /// The task's id, a UUID; sent twice it is one task.
     #[arg(long)]
     pub(super) id: Option<String>,
+    /// A word of your own for this wish, such as `order-7`: sent twice it is one task, as long as that is stored.
+    #[arg(long, value_name = "KEY")]
+    pub(super) idempotency_key: Option<String>,
     /// From -100 to 100; higher first among tasks that wait in the store.
     #[arg(long, allow_negative_numbers = true)]
     pub(super) priority: Option<i16>,

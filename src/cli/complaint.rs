@@ -127,6 +127,15 @@ impl From<SubmitError> for Complaint {
         let hint = error.hint();
         match error {
             SubmitError::Store(error) => error.into(),
+            SubmitError::KeyTaken {
+                ref differences, ..
+            } => {
+                let causes = differences.iter().map(ToString::to_string).collect();
+                Self {
+                    causes,
+                    ..Self::of(&error, ExitStatus::Failed, hint)
+                }
+            }
             error @ (SubmitError::Submission(_)
             | SubmitError::UnknownAction { .. }
             | SubmitError::Refused { .. }

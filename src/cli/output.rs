@@ -7,6 +7,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::complaint::Complaint;
+pub(super) use crate::domain::duration_words as duration;
 
 /// How data is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -113,32 +114,5 @@ impl Output {
         if !complaint.is_reader_gone() {
             complaint.lines().iter().for_each(|line| self.say(line));
         }
-    }
-}
-
-/// A duration for people: `4m 10s`, `1.25s`, `12ms`.
-pub(super) fn duration(duration: std::time::Duration) -> String {
-    let seconds = duration.as_secs();
-    match seconds {
-        0 => format!("{}ms", duration.as_millis()),
-        1..60 if duration.subsec_millis() == 0 => format!("{seconds}s"),
-        1..60 => format!("{:.2}s", duration.as_secs_f64()),
-        60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
-        3600..86_400 => format!("{}h {}m", seconds / 3600, seconds % 3600 / 60),
-        _ => format!("{}d {}h", seconds / 86_400, seconds % 86_400 / 3600),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn durations_are_for_people() {
-        let said = [0.012, 1.25, 30.0, 250.0, 7_260.0, 90_000.0]
-            .map(|seconds| duration(Duration::from_secs_f64(seconds)));
-        assert_eq!(said, ["12ms", "1.25s", "30s", "4m 10s", "2h 1m", "1d 1h"]);
     }
 }

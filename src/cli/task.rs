@@ -14,7 +14,7 @@ use crate::domain::limits::PAGE_MAX;
 use crate::domain::{LogChunk, LogPosition, PayloadLimits, Submission, Task, TaskId, TaskState};
 use crate::runtime::Runtime;
 use crate::store::{Cancelled, List, Listed};
-use crate::wire::{LogChunkJson, RetryJson, SubmissionJson, TaskJson};
+use crate::wire::{LogChunkJson, RetryJson, SubmissionJson, TaskJson, WhyJson};
 
 /// How long a wait without a limit lasts: one look follows the other.
 const FOR_EVER: Duration = Duration::from_hours(24 * 365);
@@ -63,6 +63,7 @@ pub(super) async fn run(
             Ok(ExitStatus::Done)
         }
         TaskVerb::List(args) => list(&config, args, output).await,
+        TaskVerb::Why { id } => why(&config, id.parse()?, output).await,
         TaskVerb::Tree { id } => tree(&config, id.parse()?, output).await,
         TaskVerb::Logs { id } => logs(&config, id.parse()?, output).await,
     }
@@ -137,6 +138,7 @@ fn submission(args: SubmitArgs, limits: PayloadLimits) -> Result<Submission, Com
             .map(|input| payload(input, limits))
             .transpose()?,
         id: args.id,
+        idempotency_key: args.idempotency_key,
         queue: args.queue,
         priority: args.priority,
         labels,
@@ -216,6 +218,25 @@ async fn cancel(
             Ok(ExitStatus::Done)
         }
     }
+}
+
+async fn why(config: &Config, id: TaskId, output: Output) -> Result<ExitStatus, Complaint> {
+    let session = Session::open(config).await?;
+    let answer = session.client.why(id).await;
+    session.close().await;
+    let (task, why) = answer?;
+    let json = WhyJson::new(&task, why);
+    match output.format() {
+        Format::Json => output.json(&json)?,
+        Format::Jsonl => output.jsonl(&json)?,
+        Format::Table => {
+            output.line(&format!("{}: {}", json.state, json.verdict))?;
+            for line in &json.evidence {
+                output.line(&format!("  {line}"))?;
+            }
+        }
+    }
+    Ok(ExitStatus::Done)
 }
 
 async fn read(config: &Config, id: TaskId) -> Result<Task, Complaint> {
@@ -381,6 +402,7 @@ fn show_task(output: Output, task: &Task) -> Result<(), Complaint> {
         Format::Table => {
             let rows = [
                 ("id", Some(json.id)),
+                ("key", json.idempotency_key),
                 ("action", Some(json.action)),
                 ("queue", Some(json.queue)),
                 ("state", Some(json.state)),

@@ -1,6 +1,7 @@
 //! What can go wrong for a client.
 
-use crate::domain::{ActionName, QueueName, SubmissionError, TaskId};
+use crate::domain::{ActionName, Difference, IdempotencyKey, QueueName, SubmissionError, TaskId};
+use crate::store::postgres::SubmitInError;
 use crate::store::{Refusal, StoreError};
 use crate::wire::nearest;
 
@@ -26,6 +27,19 @@ pub enum SubmitError {
         /// The queues that exist.
         queues: Vec<QueueName>,
     },
+    /// Its idempotency key belongs to a task that was asked for otherwise.
+    #[error(
+        "the idempotency key `{key}` belongs to the task `{task}`, which differs in {}",
+        Difference::fields(.differences)
+    )]
+    KeyTaken {
+        /// The key.
+        key: IdempotencyKey,
+        /// The task that has it.
+        task: TaskId,
+        /// What is asked for otherwise. The values may be secrets: the error names the fields only.
+        differences: Vec<Difference>,
+    },
     /// It was deleted while somebody waited for it.
     #[error("the task `{0}` was deleted")]
     Vanished(TaskId),
@@ -45,11 +59,35 @@ pub enum ClientError {
     Store(#[from] StoreError),
 }
 
+impl From<SubmitInError> for SubmitError {
+    fn from(error: SubmitInError) -> Self {
+        match error {
+            SubmitInError::Refused(refusal) => Self::Refused {
+                refusal,
+                queues: Vec::new(),
+            },
+            SubmitInError::KeyTaken {
+                key,
+                task,
+                differences,
+            } => Self::KeyTaken {
+                key,
+                task,
+                differences,
+            },
+            SubmitInError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
 impl SubmitError {
     /// What to do about it, for people.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Submission(_) | Self::Vanished(_) => None,
+            Self::KeyTaken { .. } => {
+                Some("send the same submission again, or choose another key".to_owned())
+            }
             Self::UnknownAction { action, known } => {
                 let near = nearest(action.as_str(), known.iter().map(ActionName::as_str));
                 Some(match near {
@@ -78,9 +116,9 @@ impl SubmitError {
                 refusal: Refusal::UnknownParent(_) | Refusal::ParentEnded(_),
                 ..
             } => Some("leave `parent` out to submit a task of its own".to_owned()),
-            Self::Store(error) => error
-                .is_transient()
-                .then(|| "try again; with an `id` it stays one task".to_owned()),
+            Self::Store(error) => error.is_transient().then(|| {
+                "try again; with an `id` or an idempotency key it stays one task".to_owned()
+            }),
         }
     }
 }

@@ -3,19 +3,21 @@
 mod error;
 mod known;
 mod waiters;
+mod why;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::store::Receipt;
 pub use error::{ClientError, SubmitError};
 
 use crate::background::Background;
 use crate::broker::{Broker, BrokerError, Credit, Deliveries, Outgoing, Source, Speaker};
 use crate::clock::Clock;
 use crate::domain::{
-    LogChunk, LogPosition, NewTask, OriginToken, PayloadLimits, Submission, Task, TaskFacts,
-    TaskId, TaskState, WebId,
+    LogChunk, LogPosition, NewTask, OriginToken, PayloadLimits, Submission, Task, TaskId,
+    TaskState, WebId,
 };
 use crate::store::{Cancelled, GroupCommit, List, Listed, Store, Submitted};
 use crate::wire::{EventKind, parse_events};
@@ -62,21 +64,12 @@ struct Inner {
     origin: OriginToken,
     store: Arc<dyn Store>,
     group: GroupCommit,
+    broker: Arc<dyn Broker>,
     outgoing: Outgoing,
     clock: Arc<dyn Clock>,
     waiters: Arc<Waiters>,
     known: KnownActions,
     settings: ClientSettings,
-}
-
-/// What became of a submission.
-#[must_use]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Receipt {
-    /// The task.
-    pub task: TaskFacts,
-    /// Whether it was stored by this call, and not before.
-    pub is_new: bool,
 }
 
 /// What a wait ended with.
@@ -127,13 +120,14 @@ impl Client {
             tokio::select! { () = resync => {} () = stopping.stopping() => {} }
         });
         let speaker = Arc::new(Speaker::web(id, Arc::clone(&clock)));
-        let outgoing = Outgoing::start(&carriers, broker, speaker);
+        let outgoing = Outgoing::start(&carriers, Arc::clone(&broker), speaker);
         let known = KnownActions::new(Arc::clone(&store), Arc::clone(&clock));
         let inner = Inner {
             id,
             origin,
             store,
             group,
+            broker,
             outgoing,
             clock,
             waiters,
@@ -160,7 +154,8 @@ impl Client {
         &self.inner.store
     }
 
-    /// Stores a task and announces it. Once it returns, no crash loses the task.
+    /// Stores a task and announces it. Once it returns, no crash loses the task. With an idempotency key that is
+    /// known the receipt has the task of that key, whatever the id that was asked for.
     ///
     /// # Errors
     ///
@@ -186,6 +181,38 @@ impl Client {
                 .map(|submission| self.submit(submission)),
         )
         .await
+    }
+
+    /// The task that `submission` makes, checked as [`Client::submit`] checks it but not stored: for
+    /// [`PostgresStore::submit_in`](crate::store::postgres::PostgresStore::submit_in), which stores it in a transaction
+    /// of the caller's own. Call [`Client::announce`] when that is committed.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError::Submission`] and [`SubmitError::UnknownAction`]; [`SubmitError::Store`] when the known actions
+    /// cannot be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn prepare(&self, submission: Submission) -> Result<NewTask, SubmitError> {
+        let submission = self.admitted(submission).await?;
+        Ok(self.named(submission))
+    }
+
+    /// Announces tasks whose transaction is committed, so that they run at once; what was stored before is left out.
+    /// Whoever forgets it, or dies before it, loses nothing: executors find the tasks in the store, seconds later.
+    ///
+    /// Announced before the commit a task is not found, and is then found late.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: what was not announced is found late.
+    pub async fn announce(&self, receipts: &[Receipt]) {
+        for receipt in receipts.iter().filter(|receipt| receipt.is_new) {
+            let outgoing = &self.inner.outgoing;
+            outgoing.announce(EventKind::Created, &receipt.task).await;
+        }
     }
 
     /// Submits a task and waits until it ends, at most for `limit`.
@@ -215,6 +242,12 @@ impl Client {
             })
             .await?;
         let is_fresh = receipt.is_new;
+        // The task of a known key is another; it is looked at first, so that nothing of it is missed.
+        let waiter = if receipt.task.id == id {
+            waiter
+        } else {
+            self.inner.waiters.register(receipt.task.id)
+        };
         waiter
             .wait(&self.inner.group, &self.inner.clock, limit, is_fresh)
             .await
@@ -338,24 +371,45 @@ impl Client {
 
     async fn store_and_announce(&self, submission: Submission) -> Result<Receipt, SubmitError> {
         let inner = &self.inner;
-        let id = submission
-            .id
-            .unwrap_or_else(|| TaskId::new(inner.clock.now(), inner.clock.random()));
-        let task = NewTask {
-            id,
-            origin: Some(inner.origin.clone()),
-            submission,
-        };
-        match inner.group.submit(task).await? {
+        // Kept for the case that its key is known.
+        let keyed = submission
+            .idempotency_key
+            .clone()
+            .map(|key| (key, submission.clone()));
+        match inner.group.submit(self.named(submission)).await? {
             Submitted::Stored(task) => {
                 inner.outgoing.announce(EventKind::Created, &task).await;
                 Ok(Receipt { task, is_new: true })
             }
-            Submitted::Known(task) => Ok(Receipt {
-                task,
-                is_new: false,
-            }),
+            Submitted::Known(task) => {
+                if let Some((key, submission)) = keyed {
+                    let differences = inner.group.differences(&submission, task.id).await?;
+                    if !differences.is_empty() {
+                        return Err(SubmitError::KeyTaken {
+                            key,
+                            task: task.id,
+                            differences,
+                        });
+                    }
+                }
+                Ok(Receipt {
+                    task,
+                    is_new: false,
+                })
+            }
             Submitted::Refused(refusal) => Err(self.explained(refusal).await),
+        }
+    }
+
+    /// The task that `submission` makes.
+    fn named(&self, submission: Submission) -> NewTask {
+        let inner = &self.inner;
+        NewTask {
+            id: submission
+                .id
+                .unwrap_or_else(|| TaskId::new(inner.clock.now(), inner.clock.random())),
+            origin: Some(inner.origin.clone()),
+            submission,
         }
     }
 

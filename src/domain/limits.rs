@@ -22,6 +22,9 @@ pub const LABELS_MAX: usize = 32;
 /// Bytes of one label's name or value.
 pub const LABEL_BYTES_MAX: usize = 255;
 
+/// Bytes of an idempotency key, as most interfaces allow.
+pub const KEY_BYTES_MAX: usize = 255;
+
 /// Attempts that a retry policy may ask for.
 pub const ATTEMPTS_MAX: u32 = 1000;
 
@@ -43,6 +46,13 @@ pub const PAGE_DEFAULT: usize = 100;
 
 /// Tasks of one tree that are shown or cancelled together.
 pub const TREE_MAX: usize = 10_000;
+
+/// Tasks that are counted before one in its queue: whoever has to wait for more need not know how many.
+pub const AHEAD_MAX: u64 = 10_000;
+
+/// How soon a ready task is taken when somebody has room for it and its announcement travels: a hundred times what it
+/// takes, so that an announcement that is still missing then is called lost.
+pub const CLAIM_EXPECTED: Duration = Duration::from_secs(2);
 
 /// Slots of one queue in one executor.
 pub const SLOTS_MAX: u16 = 10_000;

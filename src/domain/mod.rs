@@ -4,9 +4,12 @@
 //! needs is an argument.
 
 mod audit;
+mod difference;
 mod executor;
 mod failure;
 mod ids;
+mod json;
+mod key;
 pub mod limits;
 mod log;
 mod names;
@@ -18,11 +21,15 @@ mod settlement;
 mod state;
 mod submission;
 mod task;
+mod why;
+mod words;
 
 pub use audit::{Audit, AuditDepth, ExecutorLoad, Subject, Violation, ViolationKind, unannounced};
+pub use difference::{Difference, differences};
 pub use executor::{ExecutorRecord, ExecutorState, Slots};
 pub use failure::{Failure, Verdict};
 pub use ids::{ExecutorId, IdError, OriginToken, TaskId, WebId};
+pub use key::IdempotencyKey;
 pub use log::{LogChunk, LogPosition, LogStream};
 pub use names::{ActionName, ExecutorName, NameError, QueueName};
 pub use payload::{Payload, PayloadError, PayloadLimits};
@@ -33,3 +40,5 @@ pub use settlement::{Ending, Settlement, ending_of_crash, ending_of_failure, end
 pub use state::{IllegalTransition, TaskEvent, TaskState, Transition};
 pub use submission::{Labels, NewTask, Options, Submission, SubmissionError};
 pub use task::{Attempt, Delivery, OnFailure, Task, TaskFacts};
+pub use why::{Announcements, Circumstances, Why, why};
+pub use words::duration_words;

@@ -7,6 +7,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::json::same_value;
 use super::limits::{PAYLOAD_BYTES_DEFAULT, PAYLOAD_DEPTH_MAX};
 
 /// What a door lets in.
@@ -110,6 +111,12 @@ impl Payload {
             });
         }
         Ok(self)
+    }
+
+    /// Whether `other` is the same value, however it is written: white space, the order of fields, and the form of
+    /// numbers and strings say nothing.
+    pub fn is_same_value(&self, other: &Self) -> bool {
+        same_value(&self.0, &other.0)
     }
 
     /// The value of type `T` that the payload holds.

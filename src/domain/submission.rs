@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::limits::{DURATION_MAX, LABEL_BYTES_MAX, LABELS_MAX};
 use super::{
-    ActionName, Delivery, OnFailure, OriginToken, Payload, PayloadError, PayloadLimits, QueueName,
-    RetryPolicy, TaskId,
+    ActionName, Delivery, IdempotencyKey, OnFailure, OriginToken, Payload, PayloadError,
+    PayloadLimits, QueueName, RetryPolicy, TaskId,
 };
 
 /// Words of a submitter on a task: names with values, at most [`LABELS_MAX`].
@@ -41,6 +41,8 @@ pub struct Options {
 pub struct Submission {
     /// The task's identity, when the submitter chose it: sent twice it is one task.
     pub id: Option<TaskId>,
+    /// The submitter's own word for this wish: sent twice it is one task, whatever the ids.
+    pub idempotency_key: Option<IdempotencyKey>,
     /// What to run.
     pub action: ActionName,
     /// What it is given.
@@ -102,6 +104,7 @@ impl Submission {
     pub fn new(action: ActionName, input: Payload) -> Self {
         Self {
             id: None,
+            idempotency_key: None,
             action,
             input,
             queue: QueueName::default_queue(),
@@ -118,6 +121,15 @@ impl Submission {
     #[must_use]
     pub fn on_queue(self, queue: QueueName) -> Self {
         Self { queue, ..self }
+    }
+
+    /// The same request, which is one task however often it is submitted with `key`.
+    #[must_use]
+    pub fn with_key(self, key: IdempotencyKey) -> Self {
+        Self {
+            idempotency_key: Some(key),
+            ..self
+        }
     }
 
     /// The same request with another retry policy.

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 
 use super::submission::{Labels, Options};
 use super::{
-    ActionName, ExecutorId, Failure, IdError, OriginToken, Payload, QueueName, TaskId, TaskState,
+    ActionName, ExecutorId, Failure, IdError, IdempotencyKey, OriginToken, Payload, QueueName,
+    TaskId, TaskState,
 };
 
 /// The number of a run of a task, counted from 1; 0 before the first. It is the fencing token: a write that
@@ -84,6 +85,8 @@ choice! {
 pub struct Task {
     /// Who it is.
     pub id: TaskId,
+    /// The submitter's own word for it: nobody else has it while this task is stored.
+    pub idempotency_key: Option<IdempotencyKey>,
     /// What it runs.
     pub action: ActionName,
     /// Where it is announced.
@@ -157,6 +160,41 @@ impl Task {
     /// Whether it is to run on trial, alone among its like: it is charged with a crash, or was there twice.
     pub const fn is_suspect(&self) -> bool {
         self.crashes > 0 || self.suspicions > 1
+    }
+
+    /// The task that a store makes of `submission`, for tests.
+    #[cfg(test)]
+    pub(crate) fn stored(submission: &super::Submission) -> Self {
+        let now = Timestamp::UNIX_EPOCH;
+        let id = submission.id.unwrap_or_else(|| TaskId::new(now, 1));
+        Self {
+            id,
+            idempotency_key: submission.idempotency_key.clone(),
+            action: submission.action.clone(),
+            queue: submission.queue.clone(),
+            state: TaskState::at_submission(true),
+            attempt: Attempt(0),
+            failures: 0,
+            crashes: 0,
+            suspicions: 0,
+            executor: None,
+            input: submission.input.clone(),
+            output: None,
+            error: None,
+            parent: submission.parent,
+            root: id,
+            origin: None,
+            labels: submission.labels.clone(),
+            priority: submission.priority,
+            options: submission.options,
+            created_at: now,
+            ready_at: Some(now),
+            run_at: submission.run_at,
+            deadline: submission.deadline,
+            started_at: None,
+            finished_at: None,
+            cancel_requested_at: None,
+        }
     }
 
     /// What may be said of it in public.

@@ -43,7 +43,7 @@ impl Host for AttemptHost {
         let task = NewTask {
             id,
             origin: self.task.origin.clone(),
-            submission,
+            submission: submission.clone(),
         };
         match self.shared.group.submit(task).await? {
             Submitted::Stored(facts) => {
@@ -51,11 +51,22 @@ impl Host for AttemptHost {
                     .outgoing
                     .announce(EventKind::Created, &facts)
                     .await;
+                Ok(facts.id)
             }
-            Submitted::Known(_) => {} // A former attempt made it.
-            Submitted::Refused(refusal) => return Err(Failure::fatal(refusal)),
+            Submitted::Known(facts) if facts.id == id => Ok(id), // A former attempt made it.
+            // Somebody else made it, with the same idempotency key.
+            Submitted::Known(facts) => {
+                let differences = self.shared.group.differences(&submission, facts.id).await?;
+                match differences.first() {
+                    None => Ok(facts.id),
+                    Some(difference) => Err(Failure::fatal(format_args!(
+                        "the idempotency key of the sub-task belongs to the task `{}`, which differs in `{}`",
+                        facts.id, difference.field
+                    ))),
+                }
+            }
+            Submitted::Refused(refusal) => Err(Failure::fatal(refusal)),
         }
-        Ok(id)
     }
 
     async fn write_log(&self, stream: LogStream, text: String) {

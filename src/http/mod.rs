@@ -54,6 +54,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/tasks/{id}/wait", get(tasks::wait))
         .route("/v1/tasks/{id}/tree", get(tasks::tree))
         .route("/v1/tasks/{id}/logs", get(tasks::logs))
+        .route("/v1/tasks/{id}/why", get(tasks::why))
         .route("/v1/tasks/{id}/cancel", post(tasks::cancel))
         .route("/v1/queues", get(tasks::queues))
         .route("/v1/executors", get(tasks::executors))

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::client::{ClientError, SubmitError};
-use crate::domain::{PayloadError, SubmissionError};
+use crate::domain::{Difference, PayloadError, SubmissionError};
 use crate::store::StoreError;
 use crate::wire::WireError;
 
@@ -14,7 +14,10 @@ use crate::wire::WireError;
 ///
 /// Shape: `{"type": "about:blank", "title": "Not Found", "status": 404, "detail": "…", "hint": "…"}`.
 ///
-/// Source: RFC 9457, section 3.1; `hint` is our extension member.
+/// When a task exists already that was asked for otherwise: `"task"`, its id, and `"differences"`, a list of
+/// `{"field", "stored", "asked"}`.
+///
+/// Source: RFC 9457, section 3.1; the others are our extension members.
 #[derive(Debug, Clone, Serialize)]
 pub struct Problem {
     #[serde(rename = "type")]
@@ -24,6 +27,35 @@ pub struct Problem {
     detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    known: Option<Box<KnownJson>>,
+}
+
+/// The task that stands in the way.
+#[derive(Debug, Clone, Serialize)]
+struct KnownJson {
+    task: String,
+    differences: Vec<DifferenceJson>,
+}
+
+/// A field that a submission has otherwise than the task that is stored.
+#[derive(Debug, Clone, Serialize)]
+struct DifferenceJson {
+    field: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stored: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asked: Option<String>,
+}
+
+impl From<Difference> for DifferenceJson {
+    fn from(difference: Difference) -> Self {
+        Self {
+            field: difference.field,
+            stored: difference.stored,
+            asked: difference.asked,
+        }
+    }
 }
 
 impl Problem {
@@ -35,6 +67,7 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             hint: None,
+            known: None,
         }
     }
 
@@ -69,8 +102,9 @@ impl IntoResponse for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         if error.is_transient() {
-            return Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
-                .with_hint("try again; a submission with an `id` stays one task");
+            return Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).with_hint(
+                "try again; a submission with an `id` or an idempotency key stays one task",
+            );
         }
         tracing::error!(error = %error, "A request met a store that cannot be used");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
@@ -107,6 +141,17 @@ impl From<SubmitError> for Problem {
             SubmitError::UnknownAction { .. } | SubmitError::Refused { .. } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
             }
+            SubmitError::KeyTaken {
+                task,
+                ref differences,
+                ..
+            } => Self {
+                known: Some(Box::new(KnownJson {
+                    task: task.to_string(),
+                    differences: differences.iter().cloned().map(Into::into).collect(),
+                })),
+                ..Self::new(StatusCode::CONFLICT, error.to_string())
+            },
             SubmitError::Vanished(_) => Self::new(StatusCode::NOT_FOUND, error.to_string()),
             SubmitError::Store(error) => return error.into(),
         };

@@ -34,18 +34,13 @@ pub(super) async fn submit(
 ) -> Result<Response, Problem> {
     let wait = preferred_wait(&headers)?;
     check_content_type(&headers)?;
-    if headers.contains_key("idempotency-key") {
-        return Err(Problem::bad_request(
-            "`Idempotency-Key` is not supported by this version of longshore",
-        )
-        .with_hint("give the submission an `id` of your own: sent twice it is one task"));
-    }
+    let key = given_key(&headers)?;
     let body = body.map_err(|rejection| too_large(&rejection, app.client.limits()))?;
     // The size is the client's to judge, so that the answer is 413 and not 400.
     let unlimited = PayloadLimits {
         bytes_max: usize::MAX,
     };
-    let submission = parse_object::<SubmissionJson>(&body)?.into_domain(unlimited)?;
+    let submission = with_key(parse_object(&body)?, key)?.into_domain(unlimited)?;
     match wait {
         None => {
             let receipt = app.client.submit(submission).await?;
@@ -107,6 +102,43 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     .with_hint("send `Content-Type: application/json`"))
 }
 
+/// The header `Idempotency-Key`. The quotes that a draft asks for are no part of the key: nearly nobody sends them.
+///
+/// Source: draft-ietf-httpapi-idempotency-key-header-07, section 2.1.
+fn given_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let mut given = headers.get_all("idempotency-key").iter();
+    let Some(key) = given.next() else {
+        return Ok(None);
+    };
+    if given.next().is_some() {
+        let detail = "the header `Idempotency-Key` is there more than once";
+        return Err(Problem::bad_request(detail));
+    }
+    let key = key
+        .to_str()
+        .map_err(|_| Problem::bad_request("the header `Idempotency-Key` is not ASCII"))?;
+    let bare = key
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    Ok(Some(bare.unwrap_or(key).to_owned()))
+}
+
+/// The submission with the key of the header, which may be in the body as well.
+fn with_key(json: SubmissionJson, key: Option<String>) -> Result<SubmissionJson, Problem> {
+    match (&json.idempotency_key, &key) {
+        (Some(inner), Some(outer)) if inner != outer => {
+            let detail = format!(
+                "the header `Idempotency-Key` is `{outer}`, and `idempotency_key` is `{inner}`"
+            );
+            Err(Problem::bad_request(detail).with_hint("send one of the two"))
+        }
+        (inner, _) => Ok(SubmissionJson {
+            idempotency_key: inner.clone().or(key),
+            ..json
+        }),
+    }
+}
+
 pub(super) fn too_large(rejection: &BytesRejection, limits: PayloadLimits) -> Problem {
     let status = rejection.status();
     let detail = if status == StatusCode::PAYLOAD_TOO_LARGE {
@@ -155,6 +187,17 @@ pub(super) fn wait_limit(seconds: &str) -> Result<Duration, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_key_is_found_with_quotes_and_without() {
+        let key = |value: &'static str| {
+            let headers = [("idempotency-key".parse().unwrap(), value.parse().unwrap())];
+            given_key(&HeaderMap::from_iter(headers)).unwrap().unwrap()
+        };
+        assert_eq!(key("order-7"), "order-7");
+        assert_eq!(key("\"order-7\""), "order-7");
+        assert_eq!(key("\"order-7"), "\"order-7");
+    }
 
     #[test]
     fn the_wait_is_found_among_other_preferences() {

@@ -16,7 +16,9 @@ use super::{App, Problem};
 use crate::client::Waited;
 use crate::domain::{Attempt, LogChunk, LogPosition, TaskState};
 use crate::store::{Cancelled, List, Listed};
-use crate::wire::{ExecutorJson, LogChunkJson, QueueJson, TaskJson, TaskPage, UnreadableJson};
+use crate::wire::{
+    ExecutorJson, LogChunkJson, QueueJson, TaskJson, TaskPage, UnreadableJson, WhyJson,
+};
 
 /// `GET /v1/tasks/{id}`.
 pub(super) async fn show(
@@ -123,6 +125,15 @@ pub(super) async fn tree(
     Named(id): Named,
 ) -> Result<Json<TaskPage>, Problem> {
     Ok(Json(page(&app.client.tree(id).await?)))
+}
+
+/// `GET /v1/tasks/{id}/why`: one verdict and its evidence.
+pub(super) async fn why(
+    State(app): State<App>,
+    Named(id): Named,
+) -> Result<Json<WhyJson>, Problem> {
+    let (task, why) = app.client.why(id).await?;
+    Ok(Json(WhyJson::new(&task, why)))
 }
 
 #[derive(Debug, Default, Deserialize)]

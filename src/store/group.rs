@@ -10,7 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::{Listed, Settled, Store, StoreError, Submitted};
 use crate::background::Background;
 use crate::domain::limits::{BATCH_MAX, BATCH_WAITING_MAX};
-use crate::domain::{ExecutorId, NewTask, Settlement, Task, TaskId};
+use crate::domain::{
+    Difference, ExecutorId, NewTask, Settlement, Submission, Task, TaskId, differences,
+};
 
 /// One kind of call, gathered into batches of at most [`BATCH_MAX`]. Clones share it.
 pub struct Grouped<I, O> {
@@ -126,6 +128,28 @@ impl GroupCommit {
     /// As [`Store::submit`]; in doubt submit again with the same id.
     pub async fn submit(&self, task: NewTask) -> Result<Submitted, StoreError> {
         self.submit.call(task).await
+    }
+
+    /// What `submission` asks for otherwise than the task that has its key; nothing when it has none, because an id
+    /// alone decides whatever else is said.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::tasks`]; [`StoreError::Unavailable`] too when the task was deleted in this moment.
+    pub async fn differences(
+        &self,
+        submission: &Submission,
+        task: TaskId,
+    ) -> Result<Vec<Difference>, StoreError> {
+        if submission.idempotency_key.is_none() {
+            return Ok(Vec::new());
+        }
+        match self.look(task).await? {
+            Some(stored) => Ok(differences(submission, &stored)),
+            None => Err(StoreError::Unavailable {
+                reason: format!("the task `{task}` was deleted in this moment"),
+            }),
+        }
     }
 
     /// Takes one task if it is `ready`. As [`Store::claim`].

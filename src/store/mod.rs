@@ -30,6 +30,7 @@ pub use address::StoreAddress;
 pub use error::StoreError;
 pub use group::{GroupCommit, Grouped};
 pub use listed::{Listed, Unreadable};
+pub use submission::Receipt;
 
 use crate::domain::{
     ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask,
@@ -61,8 +62,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Stores tasks, each as `ready` or, with a `run_at` to come, `scheduled`; all in one transaction.
     ///
-    /// Answers in order. A task whose id is known already is left as it is: [`Submitted::Known`]. A task
-    /// whose queue or parent does not exist, or whose parent is final or being cancelled, is
+    /// Answers in order. A task whose idempotency key or id is known already is left as it is:
+    /// [`Submitted::Known`], with the task that has the key, or else the id. A task whose queue or parent does not exist, or whose parent is final or being cancelled, is
     /// [`Submitted::Refused`]; the others are stored all the same.
     async fn submit(&self, tasks: &[NewTask]) -> Result<Vec<Submitted>, StoreError>;
 
@@ -171,6 +172,11 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Those of `tasks` that nobody needs to wait for any more: final, paused, or not there. Reads no payload.
     async fn ended(&self, tasks: &[TaskId]) -> Result<Vec<TaskId>, StoreError>;
 
+    /// How many `ready` tasks stand before `task` in its queue: those of higher priority, and of the same those that were
+    /// ready before; counted up to `limit`. 0 for a task that is not `ready`. Passes what the queue's retained history
+    /// holds; for people.
+    async fn ahead(&self, task: TaskId, limit: u64) -> Result<u64, StoreError>;
+
     /// Tasks that match, the newest first, at most `list.limit`.
     async fn list(&self, list: &List) -> Result<Listed, StoreError>;
 
@@ -220,7 +226,7 @@ pub struct StoreIdentity {
 pub enum Submitted {
     /// It is stored; a `ready` one is to be announced.
     Stored(TaskFacts),
-    /// A task with this id was stored before.
+    /// A task with this key, or else with this id, was stored before. With the key its id may be another.
     Known(TaskFacts),
     /// It was not stored.
     Refused(Refusal),

@@ -21,7 +21,7 @@ use crate::domain::{
 /// The columns of a [`TaskRow`], for `concat!`.
 macro_rules! task_columns {
     () => {
-        "id, action, queue, state, attempt, failures, crashes, suspicions, executor, priority, parent, root, origin, \
+        "id, idempotency_key, action, queue, state, attempt, failures, crashes, suspicions, executor, priority, parent, root, origin, \
          created_at, ready_at, run_at, deadline, started_at, finished_at, cancel_requested_at, \
          labels, options, input, output, error"
     };
@@ -48,6 +48,7 @@ pub(super) struct TaskRow {
 #[derive(Debug, sqlx::FromRow)]
 struct Columns {
     id: Uuid,
+    idempotency_key: Option<String>,
     action: String,
     queue: String,
     state: String,
@@ -272,6 +273,11 @@ impl Columns {
         let output = self.output.as_deref();
         Ok(Task {
             id: TaskId::from_uuid(self.id),
+            idempotency_key: self
+                .idempotency_key
+                .as_deref()
+                .map(|text| row.word("idempotency_key", text))
+                .transpose()?,
             action: row.word("action", &self.action)?,
             queue: row.word("queue", &self.queue)?,
             state: row.word("state", &self.state)?,

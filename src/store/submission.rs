@@ -4,9 +4,19 @@ use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
-use super::row::name;
+use super::row::{FactsRow, name};
 use super::{Refusal, StoreError, Submitted};
-use crate::domain::{Attempt, NewTask, TaskFacts, TaskState};
+use crate::domain::{Attempt, IdempotencyKey, NewTask, TaskFacts, TaskState};
+
+/// What became of a submission that was taken.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The task.
+    pub task: TaskFacts,
+    /// Whether it was stored by this call, and not before.
+    pub is_new: bool,
+}
 
 /// What a store found out about one submission.
 #[derive(Debug, sqlx::FromRow)]
@@ -20,11 +30,56 @@ pub(super) struct Entered {
     pub(super) state: Option<String>,
 }
 
+/// A task that was stored before.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct KnownRow {
+    #[sqlx(flatten)]
+    facts: FactsRow,
+    idempotency_key: Option<String>,
+}
+
+/// The tasks of a batch that were stored before, as submissions name them.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    by_id: HashMap<Uuid, TaskFacts>,
+    by_key: HashMap<String, TaskFacts>,
+}
+
+impl Known {
+    /// What the rows say.
+    pub(super) fn of(rows: Vec<KnownRow>) -> Result<Self, StoreError> {
+        let mut known = Self::default();
+        for row in rows {
+            let (id, facts) = (row.facts.id, row.facts.into_facts()?);
+            if let Some(key) = row.idempotency_key {
+                known.by_key.insert(key, facts.clone());
+            }
+            known.by_id.insert(id, facts);
+        }
+        Ok(known)
+    }
+
+    /// The task that has the key of `task`, or else its id.
+    fn task(&self, task: &NewTask) -> Option<&TaskFacts> {
+        let key = task.submission.idempotency_key.as_ref();
+        key.and_then(|key| self.by_key.get(key.as_str()))
+            .or_else(|| self.by_id.get(&task.id.as_uuid()))
+    }
+}
+
+/// The idempotency keys of a batch.
+pub(super) fn keys(tasks: &[NewTask]) -> Vec<&str> {
+    let keys = tasks
+        .iter()
+        .filter_map(|task| task.submission.idempotency_key.as_ref());
+    keys.map(IdempotencyKey::as_str).collect()
+}
+
 /// The answers of a batch, in its order. `known` holds those of its tasks that were stored before.
 pub(super) fn answers(
     tasks: &[NewTask],
     entered: &[Entered],
-    known: HashMap<Uuid, TaskFacts>,
+    known: Known,
 ) -> Result<Vec<Submitted>, StoreError> {
     let mut known = known;
     let mut stored = HashSet::with_capacity(tasks.len());
@@ -36,14 +91,14 @@ pub(super) fn answers(
                 let facts = facts(task, name("task", state)?);
                 // The same task twice in one batch: the first is stored, the second is known.
                 let is_first = stored.insert(one.id);
-                known.entry(one.id).or_insert_with(|| facts.clone());
+                known.by_id.entry(one.id).or_insert_with(|| facts.clone());
                 return Ok(if is_first {
                     Submitted::Stored(facts)
                 } else {
                     Submitted::Known(facts)
                 });
             }
-            match (known.get(&one.id), refusal(task, one)) {
+            match (known.task(task), refusal(task, one)) {
                 (Some(facts), _) => Ok(Submitted::Known(facts.clone())),
                 (None, Some(refusal)) => Ok(Submitted::Refused(refusal)),
                 // It was there when it was to be inserted and is gone now: pruned in between.

@@ -10,6 +10,7 @@ mod log;
 mod seconds;
 mod submission;
 mod task;
+mod why;
 
 pub use event::{Envelope, Event, EventData, EventKind, parse_events};
 pub use fleet::{ExecutorJson, QueueJson};
@@ -18,6 +19,7 @@ pub use submission::{
     RetryJson, SUBMISSION_TYPE, SubmissionJson, parse_submission, parse_submission_message,
 };
 pub use task::{ErrorJson, TaskJson, TaskPage, UnreadableJson};
+pub use why::WhyJson;
 
 /// A document that is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -66,9 +66,9 @@ pub struct SubmissionJson {
     /// Reserved for prerequisites; refused by this version.
     #[serde(default, skip_serializing)]
     pub after: Option<serde_json::Value>,
-    /// Reserved for idempotency keys; refused by this version: an `id` of one's own does the same.
-    #[serde(default, skip_serializing)]
-    pub idempotency_key: Option<serde_json::Value>,
+    /// The submitter's own word for this wish: sent twice it is one task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
 }
 
 /// A retry policy in JSON.
@@ -154,11 +154,7 @@ impl SubmissionJson {
     ///
     /// [`WireError::Refused`], with the field and what would be right.
     pub fn into_domain(self, limits: PayloadLimits) -> Result<Submission, WireError> {
-        let reserved = [
-            ("resources", &self.resources),
-            ("after", &self.after),
-            ("idempotency_key", &self.idempotency_key),
-        ];
+        let reserved = [("resources", &self.resources), ("after", &self.after)];
         if let Some((field, _)) = reserved.iter().find(|(_, value)| value.is_some()) {
             let refused =
                 format!("`{field}` is not supported by this version of longshore; leave it out");
@@ -166,6 +162,7 @@ impl SubmissionJson {
         }
         let submission = Submission {
             id: field("id", self.id.as_deref())?,
+            idempotency_key: field("idempotency_key", self.idempotency_key.as_deref())?,
             action: ActionName::new(&self.action).map_err(|error| refused("action", &error))?,
             input: self.input.unwrap_or_else(Payload::null),
             queue: field("queue", self.queue.as_deref())?.unwrap_or_else(QueueName::default_queue),
@@ -226,7 +223,7 @@ impl From<&Submission> for SubmissionJson {
             parent: submission.parent.map(|parent| parent.to_string()),
             resources: None,
             after: None,
-            idempotency_key: None,
+            idempotency_key: submission.idempotency_key.as_ref().map(ToString::to_string),
         }
     }
 }
@@ -255,7 +252,8 @@ mod tests {
     fn a_submission_survives_the_wire() {
         let text = r#"{"action":"echo","input":{"a":[1,2.50]},"queue":"bulk","priority":5,
             "labels":{"team":"a"},"run_at":"2026-01-01T00:00:00Z","timeout":1.5,
-            "retry":{"attempts":3,"delay":0.5},"on_failure":"pause","delivery":"once"}"#;
+            "retry":{"attempts":3,"delay":0.5},"on_failure":"pause","delivery":"once",
+            "idempotency_key":"order-7"}"#;
         let submission = read(text).unwrap();
         assert_eq!(submission.input.as_str(), r#"{"a":[1,2.50]}"#);
         let json = serde_json::to_string(&SubmissionJson::from(&submission)).unwrap();
@@ -319,6 +317,10 @@ mod tests {
         check(
             r#"{"action": "echo", "delivery": "x"}"#,
             "(`rerun` or `once`): `x`",
+        );
+        check(
+            r#"{"action": "echo", "idempotency_key": "a b"}"#,
+            "`idempotency_key`: not an idempotency key (from 1 to 255",
         );
         check(r#"{"action": "echo", "run_at": "soon"}"#, "at `run_at`");
         check(r#"{"action": "echo", "input": "\u0000"}"#, "NUL");

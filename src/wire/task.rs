@@ -12,6 +12,9 @@ use crate::domain::{Failure, Labels, Payload, Task, TaskState};
 pub struct TaskJson {
     /// Its id, a UUID.
     pub id: String,
+    /// The submitter's own word for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
     /// The action it runs.
     pub action: String,
     /// The queue it is announced on.
@@ -106,6 +109,7 @@ impl From<&Task> for TaskJson {
     fn from(task: &Task) -> Self {
         Self {
             id: task.id.to_string(),
+            idempotency_key: task.idempotency_key.as_ref().map(ToString::to_string),
             action: task.action.to_string(),
             queue: task.queue.to_string(),
             state: task.state.to_string(),

@@ -54,6 +54,10 @@ store_contract! {
         a_task_of_an_unknown_parent_is_refused,
         a_task_of_a_parent_that_ended_is_refused,
         a_sub_task_has_the_root_and_the_earlier_deadline_of_its_parent,
+        submissions_with_one_key_are_one_task,
+        a_key_and_an_id_may_name_different_tasks,
+        concurrent_submissions_with_one_key_are_one_task,
+        a_key_lives_as_long_as_its_task,
     }
     attempts {
         a_claim_is_lent_to_one_executor,
@@ -139,6 +143,7 @@ store_contract! {
         a_list_is_filtered,
         a_list_goes_on_before_its_last_task,
         a_tree_lists_parents_before_children,
+        what_stands_before_a_task_is_counted,
         queues_count_what_is_open,
         log_chunks_are_kept_once_and_in_order,
         log_chunks_of_an_unknown_task_are_dropped,

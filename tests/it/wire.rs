@@ -183,6 +183,36 @@ async fn a_whole_task_by_message_is_one_task_however_often_it_is_sent() {
 }
 
 #[tokio::test]
+async fn a_key_makes_one_task_of_messages_and_another_wish_goes_to_the_dead() {
+    let fleet = Fleet::begin().await;
+    let web = fleet.web("w1").await;
+    let executor = fleet.executor("x1", &[]).await;
+    let client = Stranger::connect(&fleet, "longshore-client").await;
+    let keyed = example("submission with key");
+    for _ in 0..3 {
+        client.submit(of_type("application/json"), &keyed).await;
+    }
+    fleet.is_idle().await;
+    let (_, page) = web.read("/v1/tasks").await;
+    let [task] = page["tasks"].as_array().unwrap().as_slice() else {
+        panic!("{page:#}");
+    };
+    assert_eq!(task["idempotency_key"], keyed["idempotency_key"]);
+    web.until(word(task, "id"), "succeeded").await;
+    let mut other = keyed.clone();
+    other["input"] = json!("a secret");
+    client.submit(of_type("application/json"), &other).await;
+    let said = executor.said("differs in `input`: to the dead").await;
+    assert!(!said.to_string().contains("a secret"), "{said}");
+    assert_eq!(said["level"], "WARN");
+    let only_dead = json!([{"name": "longshore.dead", "messages": 1}]);
+    let messages = async || fleet.messages();
+    eventually("it is with the dead", messages, |left| *left == only_dead).await;
+    client.close().await;
+    drop(executor);
+}
+
+#[tokio::test]
 async fn a_cancel_by_message_ends_a_task_that_runs() {
     let fleet = Fleet::begin().await;
     let web = fleet.web("w1").await;

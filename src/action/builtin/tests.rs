@@ -15,10 +15,7 @@ use super::*;
 use crate::action::{Context, Host, Running};
 use crate::clock::SystemClock;
 use crate::domain::limits::LOG_CHUNK_BYTES_MAX;
-use crate::domain::{
-    ActionName, Attempt, LogStream, Options, Payload, QueueName, Submission, Task, TaskId,
-    TaskState,
-};
+use crate::domain::{ActionName, Attempt, LogStream, Payload, Submission, Task, TaskId, TaskState};
 
 /// A host that keeps the log.
 #[derive(Default)]
@@ -93,33 +90,11 @@ impl Try {
 }
 
 fn task(action: &str) -> Task {
-    let id = TaskId::new(Timestamp::UNIX_EPOCH, 1);
+    let submission = Submission::new(ActionName::new(action).unwrap(), Payload::null());
     Task {
-        id,
-        action: ActionName::new(action).unwrap(),
-        queue: QueueName::default_queue(),
         state: TaskState::Running,
         attempt: Attempt(1),
-        failures: 0,
-        crashes: 0,
-        suspicions: 0,
-        executor: None,
-        input: Payload::null(),
-        output: None,
-        error: None,
-        parent: None,
-        root: id,
-        origin: None,
-        labels: std::collections::BTreeMap::default(),
-        priority: 0,
-        options: Options::default(),
-        created_at: Timestamp::UNIX_EPOCH,
-        ready_at: None,
-        run_at: None,
-        deadline: None,
-        started_at: None,
-        finished_at: None,
-        cancel_requested_at: None,
+        ..Task::stored(&submission)
     }
 }
 

@@ -14,6 +14,7 @@ mod housekeeping;
 mod read;
 mod settle;
 mod submit;
+mod submit_in;
 mod take_over;
 
 use std::fmt;
@@ -22,11 +23,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+pub use sqlx;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnectOptions;
+pub use submit_in::SubmitInError;
 use uuid::Uuid;
 
 use self::connections::{Connections, call};
+use self::submit::Statements;
 use super::{
     Cancelled, Due, IdleFound, IdleLook, List, Listed, Renewal, SCHEMA_VERSION, Settled, Store,
     StoreError, StoreIdentity, Submitted, TakenOver,
@@ -108,7 +112,7 @@ impl Store for PostgresStore {
         if tasks.is_empty() {
             return Ok(Vec::new());
         }
-        call!(self.writers, submit::submit(tasks))
+        call!(self.writers, submit::submit(tasks, Statements::Kept))
     }
 
     async fn claim(&self, executor: ExecutorId, tasks: &[TaskId]) -> Result<Vec<Task>, StoreError> {
@@ -234,6 +238,10 @@ impl Store for PostgresStore {
 
     async fn ended(&self, tasks: &[TaskId]) -> Result<Vec<TaskId>, StoreError> {
         call!(self.readers, read::ended(tasks))
+    }
+
+    async fn ahead(&self, task: TaskId, limit: u64) -> Result<u64, StoreError> {
+        call!(self.readers, read::ahead(task, limit))
     }
 
     async fn list(&self, list: &List) -> Result<Listed, StoreError> {

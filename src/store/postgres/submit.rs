@@ -1,28 +1,28 @@
 //! Storing new tasks.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::error;
-use crate::domain::{NewTask, OriginToken, TaskFacts, TaskId, TaskState};
+use crate::domain::{IdempotencyKey, NewTask, OriginToken, TaskId, TaskState};
 use crate::store::change::uuids;
-use crate::store::row::{FactsRow, facts_columns, labels_text, options_text};
-use crate::store::submission::{Entered, answers};
+use crate::store::row::{facts_columns, labels_text, options_text};
+use crate::store::submission::{Entered, Known, KnownRow, answers, keys};
 use crate::store::time::Time;
 use crate::store::{StoreError, Submitted};
 
 /// One statement for a batch. Parents are locked against their end, in the order of their ids, until the
-/// children are there: who cancels a tree sees all of it. Rows are inserted in the order of their ids, because
-/// two batches with the same ids wait for each other.
+/// children are there: who cancels a tree sees all of it. Rows are inserted in the order of their keys and ids,
+/// because two batches with the same ones wait for each other.
 const SUBMIT: &str = "
 with wanted as (
     select * from unnest(
         $1::uuid[], $2::text[], $3::text[], $4::int2[], $5::uuid[], $6::text[],
-        $7::timestamptz[], $8::timestamptz[], $9::text[], $10::text[], $11::text[]
+        $7::timestamptz[], $8::timestamptz[], $9::text[], $10::text[], $11::text[], $15::text[]
     ) with ordinality as w(
-        id, action, queue, priority, parent, origin, run_at, deadline, labels, options, input, place
+        id, action, queue, priority, parent, origin, run_at, deadline, labels, options, input, key, place
     )
 ), parents as (
     select id, root, deadline, finished_at is not null or cancel_requested_at is not null as is_ended
@@ -36,16 +36,17 @@ with wanted as (
 ), inserted as (
     insert into task (
         id, action, queue, state, priority, parent, root, origin, created_at, ready_at, run_at, deadline,
-        labels, options, input
+        labels, options, input, idempotency_key
     )
     select j.id, j.action, j.queue, case when j.run_at > now() then $13 else $14 end, j.priority, j.parent,
         coalesce(j.parent_root, j.id), j.origin, now(), case when j.run_at > now() then null else now() end,
-        j.run_at, least(j.deadline, j.parent_deadline), j.labels, j.options, j.input
+        j.run_at, least(j.deadline, j.parent_deadline), j.labels, j.options, j.input,
+        j.key
     from judged j
     where j.has_queue and (j.parent is null or j.has_parent and not j.is_ended)
-    order by j.id, j.place
-    on conflict (id) do nothing
-    returning id, state, run_at, deadline
+    order by j.key collate \"C\", j.id, j.place
+    on conflict do nothing
+    returning id, idempotency_key, state, run_at, deadline
 ), timed as (
     insert into timer (task, kind, due_at)
     select id, 'start', run_at from inserted where state = $13
@@ -53,17 +54,37 @@ with wanted as (
     select id, 'deadline', deadline from inserted where deadline is not null
 )
 select j.id, j.has_queue, j.has_parent, j.is_ended, i.state
-from judged j left join inserted i on i.id = j.id
+from judged j left join inserted i on i.id = j.id and i.idempotency_key is not distinct from j.key
 order by j.place";
 
-const KNOWN: &str = concat!("select ", facts_columns!(), " from task where id = any($1)");
+const KNOWN_IDS: &str = concat!(
+    "select ",
+    facts_columns!(),
+    ", idempotency_key from task where id = any($1)"
+);
+
+/// The second condition says that the partial index will do.
+const KNOWN_KEYS: &str = concat!(
+    "select ",
+    facts_columns!(),
+    ", idempotency_key from task where idempotency_key = any($1) and idempotency_key is not null"
+);
+
+/// Whether a connection keeps the statements of a call prepared. Ours do, and plan each execution anew; in somebody
+/// else's connection a kept statement could keep a plan that was made while the table was empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Statements {
+    Kept,
+    UsedOnce,
+}
 
 /// As [`crate::store::Store::submit`].
 pub(super) async fn submit(
     connection: &mut PgConnection,
     tasks: &[NewTask],
+    statements: Statements,
 ) -> Result<Vec<Submitted>, StoreError> {
-    let entered = enter(connection, tasks).await?;
+    let entered = enter(connection, tasks, statements).await?;
     // By a statement of its own: it sees what others have stored since the first one began.
     let others: HashSet<Uuid> = entered
         .iter()
@@ -71,9 +92,10 @@ pub(super) async fn submit(
         .map(|one| one.id)
         .collect();
     let known = if others.is_empty() {
-        HashMap::new()
+        Known::default()
     } else {
-        known(connection, others.into_iter().collect()).await?
+        let others = others.into_iter().collect();
+        known(connection, others, keys(tasks), statements).await?
     };
     answers(tasks, &entered, known)
 }
@@ -81,6 +103,7 @@ pub(super) async fn submit(
 async fn enter(
     connection: &mut PgConnection,
     tasks: &[NewTask],
+    statements: Statements,
 ) -> Result<Vec<Entered>, StoreError> {
     let asked = || tasks.iter().map(|task| &task.submission);
     let parents: Vec<_> = asked().filter_map(|one| one.parent).collect();
@@ -129,6 +152,12 @@ async fn enter(
         .bind(uuids(&parents))
         .bind(TaskState::at_submission(false).as_str())
         .bind(TaskState::at_submission(true).as_str())
+        .bind(
+            asked()
+                .map(|one| one.idempotency_key.as_ref().map(IdempotencyKey::as_str))
+                .collect::<Vec<_>>(),
+        )
+        .persistent(statements == Statements::Kept)
         .fetch_all(connection)
         .await
         .map_err(error::of)
@@ -137,13 +166,23 @@ async fn enter(
 async fn known(
     connection: &mut PgConnection,
     tasks: Vec<Uuid>,
-) -> Result<HashMap<Uuid, TaskFacts>, StoreError> {
-    let rows: Vec<FactsRow> = sqlx::query_as(KNOWN)
+    keys: Vec<&str>,
+    statements: Statements,
+) -> Result<Known, StoreError> {
+    let mut rows: Vec<KnownRow> = sqlx::query_as(KNOWN_IDS)
         .bind(tasks)
-        .fetch_all(connection)
+        .persistent(statements == Statements::Kept)
+        .fetch_all(&mut *connection)
         .await
         .map_err(error::of)?;
-    rows.into_iter()
-        .map(|row| Ok((row.id, row.into_facts()?)))
-        .collect()
+    if !keys.is_empty() {
+        let others: Vec<KnownRow> = sqlx::query_as(KNOWN_KEYS)
+            .bind(keys)
+            .persistent(statements == Statements::Kept)
+            .fetch_all(connection)
+            .await
+            .map_err(error::of)?;
+        rows.extend(others);
+    }
+    Known::of(rows)
 }

@@ -366,6 +366,10 @@ impl Store for SqliteStore {
         call!(self.readers, read::ended(tasks))
     }
 
+    async fn ahead(&self, task: TaskId, limit: u64) -> Result<u64, StoreError> {
+        call!(self.readers, read::ahead(task, limit))
+    }
+
     async fn list(&self, list: &List) -> Result<Listed, StoreError> {
         call!(self.readers, read::list(list))
     }

@@ -33,6 +33,17 @@ const OWNED: &str = concat!(
     " from task where executor = ?1 and state = ?2 order by id limit ?3"
 );
 
+/// Goes through the index `task_ready`, like the idle claim, until it has counted enough.
+const AHEAD: &str = "
+select count(*) from (
+    select 1 from task me join task other on other.queue = me.queue
+    where me.id = ?1 and me.state = ?2 and other.state = ?2 and (
+        other.priority > me.priority
+        or other.priority = me.priority and (other.ready_at, other.id) < (me.ready_at, me.id)
+    )
+    limit ?3
+) as counted";
+
 /// Goes through the tasks by age, the newest first, until it has found enough: what is rare is found by
 /// looking at all that is newer.
 const LIST: &str = concat!(
@@ -124,6 +135,22 @@ pub(super) async fn ended(
         .await
         .map_err(error::of)?;
     Ok(without(tasks, &open))
+}
+
+/// As [`crate::store::Store::ahead`].
+pub(super) async fn ahead(
+    connection: &mut SqliteConnection,
+    task: TaskId,
+    limit: u64,
+) -> Result<u64, StoreError> {
+    let ahead: i64 = sqlx::query_scalar(AHEAD)
+        .bind(task.as_uuid())
+        .bind(TaskState::Ready.as_str())
+        .bind(number(limit))
+        .fetch_one(connection)
+        .await
+        .map_err(error::of)?;
+    Ok(u64::try_from(ahead).unwrap_or(0))
 }
 
 /// As [`crate::store::Store::list`].

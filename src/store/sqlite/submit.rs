@@ -7,9 +7,9 @@ use sqlx::{Connection, SqliteConnection};
 use uuid::Uuid;
 
 use super::error;
-use crate::domain::{NewTask, OriginToken, TaskFacts, TaskState};
-use crate::store::row::{FactsRow, facts_columns, labels_text, options_text, text};
-use crate::store::submission::{Entered, answers};
+use crate::domain::{IdempotencyKey, NewTask, OriginToken, TaskState};
+use crate::store::row::{facts_columns, labels_text, options_text, text};
+use crate::store::submission::{Entered, Known, KnownRow, answers, keys};
 use crate::store::time::Time;
 use crate::store::{StoreError, Submitted};
 
@@ -18,22 +18,23 @@ use crate::store::{StoreError, Submitted};
 const INSERT: &str = "
 insert into task (
     id, action, queue, state, priority, parent, root, origin, created_at, ready_at, run_at, deadline, labels,
-    options, input
+    options, input, idempotency_key
 )
 select w.id, w.action, w.queue, case when w.run_at > ?2 then ?3 else ?4 end, w.priority, w.parent,
     coalesce(p.root, w.id), w.origin, ?2, case when w.run_at > ?2 then null else ?2 end, w.run_at,
-    coalesce(min(w.deadline, p.deadline), w.deadline, p.deadline), w.labels, w.options, w.input
+    coalesce(min(w.deadline, p.deadline), w.deadline, p.deadline), w.labels, w.options, w.input, w.key
 from (
     select key as place, unhex(value ->> 0) as id, value ->> 1 as action, value ->> 2 as queue,
         value ->> 3 as priority, unhex(value ->> 4) as parent, value ->> 5 as origin, value ->> 6 as run_at,
-        value ->> 7 as deadline, value ->> 8 as labels, value ->> 9 as options, value ->> 10 as input
+        value ->> 7 as deadline, value ->> 8 as labels, value ->> 9 as options, value ->> 10 as input,
+        value ->> 11 as key
     from json_each(?1)
 ) as w
 join queue q on q.name = w.queue
 left join task p on p.id = w.parent
 where w.parent is null or (p.id is not null and p.finished_at is null and p.cancel_requested_at is null)
 order by w.place
-on conflict (id) do nothing
+on conflict do nothing
 returning id, state, run_at, deadline";
 
 const TIME: &str = "
@@ -54,10 +55,18 @@ select unhex(w.value ->> 0) as id,
 from json_each(?1) as w left join task p on p.id = unhex(w.value ->> 2)
 order by w.key";
 
-const KNOWN: &str = concat!(
+const KNOWN_IDS: &str = concat!(
     "select ",
     facts_columns!(),
-    " from task where id in (select unhex(value) from json_each(?1))"
+    ", idempotency_key from task where id in (select unhex(value) from json_each(?1))"
+);
+
+/// The second condition says that the partial index will do.
+const KNOWN_KEYS: &str = concat!(
+    "select ",
+    facts_columns!(),
+    ", idempotency_key from task
+    where idempotency_key in (select value from json_each(?1)) and idempotency_key is not null"
 );
 
 #[derive(sqlx::FromRow)]
@@ -80,7 +89,7 @@ pub(super) async fn submit(
         .map_err(error::of)?;
     let inserted = insert(&mut transaction, tasks, now).await?;
     let (entered, known) = if inserted.len() == tasks.len() {
-        (Vec::new(), HashMap::new())
+        (Vec::new(), Known::default())
     } else {
         (
             judge(&mut transaction, tasks).await?,
@@ -134,6 +143,7 @@ async fn insert(
                 labels_text(&one.labels),
                 options_text(&one.options),
                 one.input.as_str(),
+                one.idempotency_key.as_ref().map(IdempotencyKey::as_str),
             ])
         })
         .collect();
@@ -183,19 +193,23 @@ async fn judge(
         .map_err(error::of)
 }
 
-async fn known(
-    connection: &mut SqliteConnection,
-    tasks: &[NewTask],
-) -> Result<HashMap<Uuid, TaskFacts>, StoreError> {
+async fn known(connection: &mut SqliteConnection, tasks: &[NewTask]) -> Result<Known, StoreError> {
     let ids: Vec<String> = tasks.iter().map(|task| hex(task.id.as_uuid())).collect();
-    let rows: Vec<FactsRow> = sqlx::query_as(KNOWN)
+    let mut rows: Vec<KnownRow> = sqlx::query_as(KNOWN_IDS)
         .bind(text(&ids))
-        .fetch_all(connection)
+        .fetch_all(&mut *connection)
         .await
         .map_err(error::of)?;
-    rows.into_iter()
-        .map(|row| Ok((row.id, row.into_facts()?)))
-        .collect()
+    let keys = keys(tasks);
+    if !keys.is_empty() {
+        let others: Vec<KnownRow> = sqlx::query_as(KNOWN_KEYS)
+            .bind(text(&keys))
+            .fetch_all(connection)
+            .await
+            .map_err(error::of)?;
+        rows.extend(others);
+    }
+    Known::of(rows)
 }
 
 /// An id for `unhex`.

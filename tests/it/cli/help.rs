@@ -16,6 +16,7 @@ const COMMANDS: &[&str] = &[
     "task list",
     "task wait",
     "task cancel",
+    "task why",
     "task tree",
     "task logs",
     "queue",

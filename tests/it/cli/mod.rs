@@ -4,10 +4,12 @@ mod audit;
 mod broker;
 mod dev;
 mod help;
+mod keys;
 mod servers;
 mod settings;
 mod store;
 mod task;
+mod why;
 
 use std::path::Path;
 use std::process::Stdio;

@@ -1,7 +1,8 @@
 //! The same commands against PostgreSQL and RabbitMQ.
 
-use super::Shell;
+use super::{REFUSED, Shell};
 use crate::support::database::empty_database;
+use crate::support::eventually::eventually;
 use crate::support::rabbitmq::Rabbit;
 
 async fn shell() -> Shell {
@@ -88,5 +89,32 @@ async fn tasks_run_and_are_listened_to() {
     let filtered = shell.run(line).await.with_status(0);
     let is_it = filtered.out.contains("cancelled") && filtered.out.contains(id);
     assert!(is_it, "{filtered}");
+    assert_eq!(executor.stop().await, 0);
+}
+
+#[tokio::test]
+async fn only_a_broker_that_is_away_is_evidence_of_why() {
+    let shell = shell().await;
+    assert_eq!(shell.run("db migrate").await.status, 0);
+    let executor = shell.start("executor --queue default=1", "serves ").await;
+    let submit = async |line| shell.run(line).await.with_status(0).out.trim().to_owned();
+    let runs = submit("task submit sleep {\"seconds\":600}").await;
+    let show = format!("task show {runs} -o json");
+    let look = async || shell.run(&show).await.json();
+    eventually("it runs", look, |task| task["state"] == "running").await;
+    let waits = submit("task submit echo").await;
+    let why = format!("task why {waits}");
+    let said = shell.run(&why).await.with_status(0);
+    let verdict = "ready: it is the next in the queue `default`, and all its slots are taken\n";
+    assert!(said.out.starts_with(verdict), "{said}");
+    assert!(!said.out.contains("the broker"), "{said}");
+    let shell = shell.with("AMQP_URL", format!("amqp://{REFUSED}"));
+    let said = shell.run(&why).await.with_status(0);
+    assert!(said.out.starts_with(verdict), "{said}");
+    assert!(said.out.contains("\n  the broker: it is away: "), "{said}");
+    shell
+        .run(&format!("task cancel {runs}"))
+        .await
+        .with_status(0);
     assert_eq!(executor.stop().await, 0);
 }

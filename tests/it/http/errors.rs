@@ -129,7 +129,7 @@ fn wrong_submissions() -> Vec<Wrong> {
         echo("id", json!("7")),
         echo("resources", json!([])),
         echo("after", json!([UNKNOWN])),
-        echo("idempotency_key", json!("k")),
+        echo("idempotency_key", json!("a b")),
         submit(r#"{"action": "echo", "input": "a\u0000b"}"#),
         submit(format!(r#"{{"action": "echo", "input": {deep}}}"#)),
         submit(format!(r#"{{"action": "echo", "input": "{large}"}}"#)),
@@ -141,7 +141,8 @@ fn wrong_submissions() -> Vec<Wrong> {
         submit("{}").with("content-type", "application/x-www-form-urlencoded"),
         submit("{}").with("prefer", "wait=soon"),
         submit("{}").with("prefer", "wait=-1"),
-        submit("{}").with("idempotency-key", "k"),
+        submit(json!({"action": "echo"})).with("idempotency-key", "a b"),
+        echo("idempotency_key", json!("k")).with("idempotency-key", "l"),
     ]
 }
 
@@ -155,6 +156,7 @@ fn wrong_questions() -> Vec<Wrong> {
         below("/wait"),
         below("/wait?timeout=long"),
         below("/tree"),
+        below("/why"),
         below("/logs"),
         below("/logs?after=7"),
         below("/logs?limit=0"),
@@ -272,8 +274,8 @@ async fn every_wrong_request_is_told_what_is_wrong_and_leaves_nothing_behind() {
         400 `resources` is not supported by this version of longshore; leave it out
     POST /v1/tasks {"action":"echo","after":["00000000-03e8-7000-8000-000000000001"]}
         400 `after` is not supported by this version of longshore; leave it out
-    POST /v1/tasks {"action":"echo","idempotency_key":"k"}
-        400 `idempotency_key` is not supported by this version of longshore; leave it out
+    POST /v1/tasks {"action":"echo","idempotency_key":"a b"}
+        400 `idempotency_key`: not an idempotency key (from 1 to 255 visible ASCII characters): `a b`
     POST /v1/tasks {"action": "echo", "input": "a\u0000b"}
         400 the payload holds the character NUL (`\u0000`) at byte 2; encode binary data, for example as Base64 at line 1 column 39, at `input`
     POST /v1/tasks {"action": "echo", "input": [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[
@@ -295,9 +297,11 @@ async fn every_wrong_request_is_told_what_is_wrong_and_leaves_nothing_behind() {
     POST /v1/tasks {} [prefer: wait=-1]
         400 `-1` is not a number of seconds to wait
         hint: for example `Prefer: wait=30`
-    POST /v1/tasks {} [idempotency-key: k]
-        400 `Idempotency-Key` is not supported by this version of longshore
-        hint: give the submission an `id` of your own: sent twice it is one task
+    POST /v1/tasks {"action":"echo"} [idempotency-key: a b]
+        400 `idempotency_key`: not an idempotency key (from 1 to 255 visible ASCII characters): `a b`
+    POST /v1/tasks {"action":"echo","idempotency_key":"k"} [idempotency-key: l]
+        400 the header `Idempotency-Key` is `l`, and `idempotency_key` is `k`
+        hint: send one of the two
     "#);
     table.clear();
     for wrong in wrong_questions() {
@@ -318,6 +322,9 @@ async fn every_wrong_request_is_told_what_is_wrong_and_leaves_nothing_behind() {
         400 `long` is not a number of seconds to wait
         hint: for example `Prefer: wait=30`
     GET /v1/tasks/00000000-03e8-7000-8000-000000000001/tree
+        404 there is no task `00000000-03e8-7000-8000-000000000001`
+        hint: finished tasks are deleted when their retention is over
+    GET /v1/tasks/00000000-03e8-7000-8000-000000000001/why
         404 there is no task `00000000-03e8-7000-8000-000000000001`
         hint: finished tasks are deleted when their retention is over
     GET /v1/tasks/00000000-03e8-7000-8000-000000000001/logs

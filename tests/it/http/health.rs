@@ -88,9 +88,9 @@ async fn without_its_store_it_lives_and_says_so_everywhere() {
     insta::assert_snapshot!(said.join("\n"), @r#"
     GET /livez 200 live
     GET /readyz 503 {"ready":false,"store":"the store does not answer: attempted to acquire a connection on a closed pool","broker":"up"}
-    GET /v1/tasks 503 {"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the store does not answer: attempted to acquire a connection on a closed pool","hint":"try again; a submission with an `id` stays one task"}
-    GET /v1/queues 503 {"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the store does not answer: attempted to acquire a connection on a closed pool","hint":"try again; a submission with an `id` stays one task"}
-    POST /v1/tasks 503 {"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the store does not answer: attempted to acquire a connection on a closed pool","hint":"try again; a submission with an `id` stays one task"}
+    GET /v1/tasks 503 {"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the store does not answer: attempted to acquire a connection on a closed pool","hint":"try again; a submission with an `id` or an idempotency key stays one task"}
+    GET /v1/queues 503 {"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the store does not answer: attempted to acquire a connection on a closed pool","hint":"try again; a submission with an `id` or an idempotency key stays one task"}
+    POST /v1/tasks 503 {"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the store does not answer: attempted to acquire a connection on a closed pool","hint":"try again; a submission with an `id` or an idempotency key stays one task"}
     "#);
     server.stop().await;
 }

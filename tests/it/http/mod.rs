@@ -2,8 +2,10 @@
 
 mod errors;
 mod health;
+mod keys;
 mod tap;
 mod tasks;
+mod why;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

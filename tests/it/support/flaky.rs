@@ -207,6 +207,10 @@ impl Store for Flaky {
         self.pass("ended", self.store.ended(tasks).await)
     }
 
+    async fn ahead(&self, task: TaskId, limit: u64) -> Result<u64, StoreError> {
+        self.pass("ahead", self.store.ahead(task, limit).await)
+    }
+
     async fn list(&self, list: &List) -> Result<Listed, StoreError> {
         self.pass("list", self.store.list(list).await)
     }

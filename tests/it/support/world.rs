@@ -62,6 +62,11 @@ impl World {
         (Self::with(as_store, clock).await, store)
     }
 
+    /// On a store of the test's own, hurried.
+    pub(crate) async fn on(store: Arc<dyn Store>) -> Self {
+        Self::with(store, Arc::new(Hurried(SystemClock::shared()))).await
+    }
+
     async fn with_clock(clock: Arc<dyn Clock>) -> Self {
         Self::with(memory().await, clock).await
     }

@@ -283,3 +283,29 @@ pub(crate) async fn two_migrations_at_once_both_succeed(world: &World) {
     other.close().await;
     world.ready(1).await;
 }
+
+pub(crate) async fn what_stands_before_a_task_is_counted(world: &World) {
+    let with_priority = |priority| Submission { priority, ..echo() };
+    world.store.create_queue(&queue("bulk")).await.unwrap();
+    world.submit_one(echo().on_queue(queue("bulk"))).await;
+    let early = world.ready(2).await;
+    let me = world.submit_one(echo()).await;
+    world.submit_one(with_priority(-1)).await;
+    let urgent = world.submit_one(with_priority(1)).await;
+    let late = world.ready(1).await[0];
+    let ahead = async |task, limit| world.store.ahead(task, limit).await.unwrap();
+    assert_eq!(ahead(urgent, 10).await, 0);
+    assert_eq!(
+        ahead(me, 10).await,
+        3,
+        "two that were earlier, one that is urgent"
+    );
+    assert_eq!(ahead(me, 2).await, 2, "it stops at the limit");
+    assert_eq!(ahead(late, 10).await, 4);
+    let executor = world.executor().await;
+    world.claim(executor, &[early[0], urgent]).await;
+    assert_eq!(ahead(me, 10).await, 1, "what runs is no longer before it");
+    assert_eq!(ahead(urgent, 10).await, 0, "it is not ready");
+    let nobody = TaskId::from_uuid(Uuid::now_v7());
+    assert_eq!(ahead(nobody, 10).await, 0);
+}

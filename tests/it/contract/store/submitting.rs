@@ -1,10 +1,14 @@
 //! Submissions.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
 use longshore::domain::{
-    Delivery, OnFailure, Options, OriginToken, RetryPolicy, Submission, TaskId, TaskState,
+    Delivery, IdempotencyKey, NewTask, OnFailure, Options, OriginToken, RetryPolicy, Submission,
+    TaskId, TaskState,
 };
 use longshore::store::{Refusal, Submitted};
-use std::time::Duration;
 use uuid::Uuid;
 
 use super::World;
@@ -183,4 +187,129 @@ pub(crate) async fn a_sub_task_has_the_root_and_the_earlier_deadline_of_its_pare
         .submit_one(with_deadline(below(other), Some(early)))
         .await;
     assert_eq!(world.task(strict).await.deadline, Some(early));
+}
+
+/// A submission with a key.
+fn keyed(key: &str) -> Submission {
+    echo().with_key(IdempotencyKey::new(key).unwrap())
+}
+
+/// The task that an answer names, and whether it is new.
+fn named(answer: &Submitted) -> (TaskId, bool) {
+    match answer {
+        Submitted::Stored(facts) => (facts.id, true),
+        Submitted::Known(facts) => (facts.id, false),
+        Submitted::Refused(refusal) => panic!("{refusal}"),
+    }
+}
+
+pub(crate) async fn submissions_with_one_key_are_one_task(world: &World) {
+    let [first, second, other, plain] = [keyed("k"), keyed("k"), keyed("l"), echo()].map(new);
+    let batch = [first.clone(), second, other.clone(), plain.clone()];
+    let answers = world.store.submit(&batch).await.unwrap();
+    let named_all: Vec<_> = answers.iter().map(named).collect();
+    let expected = [
+        (first.id, true),
+        (first.id, false),
+        (other.id, true),
+        (plain.id, true),
+    ];
+    assert_eq!(named_all, expected);
+    let found = world.task(first.id).await;
+    assert_eq!(found.idempotency_key, first.submission.idempotency_key);
+    assert_eq!(world.task(plain.id).await.idempotency_key, None);
+
+    let executor = world.executor().await;
+    world.claim(executor, &[first.id]).await;
+    // Whatever else is said, also what would be refused.
+    let again = new(keyed("k").on_queue(queue("nowhere")));
+    let answers = world.store.submit(&[again, new(keyed("K"))]).await.unwrap();
+    let [Submitted::Known(facts), Submitted::Stored(_)] = answers.as_slice() else {
+        panic!("{answers:?}");
+    };
+    assert_eq!((facts.id, facts.attempt.0), (first.id, 1), "left as it is");
+}
+
+pub(crate) async fn a_key_and_an_id_may_name_different_tasks(world: &World) {
+    let (with_key, with_id) = (new(keyed("k")), new(echo()));
+    world.submit(&[with_key.clone(), with_id.clone()]).await;
+    let both = |submission, id| NewTask {
+        id,
+        ..new(submission)
+    };
+    let batch = [
+        both(keyed("k"), with_id.id),
+        both(keyed("free"), with_id.id),
+        both(echo(), with_key.id),
+    ];
+    let answers = world.store.submit(&batch).await.unwrap();
+    let named_all: Vec<_> = answers.iter().map(named).collect();
+    let expected = [
+        (with_key.id, false),
+        (with_id.id, false),
+        (with_key.id, false),
+    ];
+    assert_eq!(named_all, expected, "the key decides, and then the id");
+    // The key that was not taken is still free.
+    world.submit_one(keyed("free")).await;
+    // One id with two keys in one batch: one of them is stored, with its own key.
+    let id = new(echo()).id;
+    let batch = [both(keyed("z"), id), both(keyed("a"), id)];
+    let answers = world.store.submit(&batch).await.unwrap();
+    let stored = answers
+        .iter()
+        .position(|answer| named(answer) == (id, true));
+    let others = answers.iter().filter(|answer| named(answer) == (id, false));
+    assert_eq!(others.count(), 1, "{answers:?}");
+    let stored = &batch[stored.expect("one is stored")];
+    assert_eq!(
+        world.task(id).await.idempotency_key,
+        stored.submission.idempotency_key
+    );
+}
+
+pub(crate) async fn concurrent_submissions_with_one_key_are_one_task(world: &World) {
+    const KEYS: usize = 200;
+    let rounds = Arc::new(tokio::sync::Barrier::new(6));
+    let mut work = tokio::task::JoinSet::new();
+    for worker in 0..6_usize {
+        let (store, rounds) = (world.another().await, Arc::clone(&rounds));
+        work.spawn(async move {
+            let mut answers = Vec::new();
+            for round in 0..4 {
+                // Half of them have their ids in the other order of the keys: nobody may wait in a circle.
+                let mut keys: Vec<_> = (0..KEYS).map(|key| format!("{round}-{key}")).collect();
+                if worker % 2 == 1 {
+                    keys.reverse();
+                }
+                let batch: Vec<_> = keys.iter().map(|key| new(keyed(key))).collect();
+                rounds.wait().await;
+                let submitted = store.submit(&batch).await.unwrap();
+                answers.extend(keys.into_iter().zip(submitted));
+            }
+            store.close().await;
+            answers
+        });
+    }
+    let mut tasks = HashMap::new();
+    for (key, answer) in work.join_all().await.into_iter().flatten() {
+        let (id, is_new) = named(&answer);
+        let found: &mut (TaskId, u32) = tasks.entry(key).or_insert((id, 0));
+        assert_eq!(found.0, id, "all are told of the same task");
+        found.1 += u32::from(is_new);
+    }
+    assert_eq!(tasks.len(), 4 * KEYS);
+    assert!(tasks.values().all(|(_, stored)| *stored == 1), "{tasks:?}");
+    let all = world.store.list(&super::reading::all()).await.unwrap();
+    assert_eq!(all.tasks.len(), 4 * KEYS);
+}
+
+pub(crate) async fn a_key_lives_as_long_as_its_task(world: &World) {
+    let (executor, first) = world.running(keyed("k")).await;
+    drop(world.settle(executor, first, 1, succeeded()).await);
+    let again = world.store.submit(&[new(keyed("k"))]).await.unwrap();
+    assert_eq!(named(&again[0]), (first, false), "also when it has ended");
+    assert_eq!(world.store.prune(Duration::ZERO, 10).await.unwrap(), 1);
+    let next = world.submit_one(keyed("k")).await;
+    assert_ne!(next, first);
 }

@@ -1,0 +1,68 @@
+//! `longshore task why`.
+
+use super::Shell;
+
+#[tokio::test]
+async fn why_is_one_verdict_and_the_evidence_below_it() {
+    let shell = Shell::migrated()
+        .await
+        .with("LONGSHORE_WEB_STRICT_ACTIONS", "false");
+    let submit = "task submit sleep {\"seconds\":600} --deadline 2199-01-01T00:00:00Z";
+    let id = shell.run(submit).await.with_status(0).out.trim().to_owned();
+    let why = format!("task why {id}");
+    let nobody = shell.run(&why).await.with_status(0);
+    let lines: Vec<&str> = nobody.out.lines().collect();
+    assert_eq!(lines[0], "ready: no executor lives");
+    assert!(
+        lines[1].starts_with("  its deadline comes in 6"),
+        "{nobody}"
+    );
+    assert_eq!(lines.len(), 2, "{nobody}");
+
+    let executor = shell
+        .start("executor --queue default=1", "serves default")
+        .await;
+    shell
+        .run(&format!("task wait {id} --timeout 0.1"))
+        .await
+        .with_status(124);
+    let runs = crate::support::eventually::eventually(
+        "it runs",
+        async || {
+            shell
+                .run(&format!("{why} -o json"))
+                .await
+                .with_status(0)
+                .json()
+        },
+        |why| why["state"] == "running",
+    );
+    let runs = runs.await;
+    let verdict = runs["verdict"].as_str().unwrap();
+    assert!(
+        verdict.starts_with("it runs: attempt 1 began ")
+            && verdict.contains(" ago on `crane` (host `"),
+        "{verdict}"
+    );
+    assert_eq!(runs["id"], id);
+    let next = shell
+        .run("task submit echo")
+        .await
+        .with_status(0)
+        .out
+        .trim()
+        .to_owned();
+    let waits = shell.run(&format!("task why {next}")).await.with_status(0);
+    assert!(
+        waits.out.starts_with(
+            "ready: it is the next in the queue `default`, and all its slots are taken\n"
+        ),
+        "{waits}"
+    );
+    let unknown = shell
+        .run("task why 00000000-03e8-7000-8000-000000000001")
+        .await;
+    assert_eq!(unknown.with_status(1).err.lines().count(), 1);
+    shell.run(&format!("task cancel {id}")).await.with_status(0);
+    assert_eq!(executor.stop().await, 0);
+}

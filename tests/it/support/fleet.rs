@@ -331,7 +331,7 @@ impl FleetTap {
 
 /// Whether a queue holds messages for good: the history, and the token of an executor that lives.
 fn is_kept(queue: &str) -> bool {
-    queue == "longshore.history" || queue.ends_with(".token")
+    queue == "longshore.history" || queue.rsplit('.').next() == Some("token")
 }
 
 /// An executor in this process, for actions that the program does not have.

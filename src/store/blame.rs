@@ -109,7 +109,7 @@ impl LostExecutor {
         };
         Failure::fatal(message).with_detail(&json!({
             "crashes": crashes,
-            "suspicions": row.suspicions,
+            "suspicions": row.suspicions(),
             "attempt": row.attempt,
             "executor": {"id": id, "name": name, "host": host, "pid": pid},
             "last_log_lines": last_words,

@@ -41,8 +41,6 @@ pub(super) use {facts_columns, task_columns};
 pub(super) struct TaskRow {
     pub(super) id: Uuid,
     pub(super) attempt: i32,
-    pub(super) crashes: i16,
-    pub(super) suspicions: i16,
     columns: Result<Columns, StoreError>,
 }
 
@@ -213,8 +211,6 @@ where
             Ok(columns) => Ok(Self {
                 id: columns.id,
                 attempt: columns.attempt,
-                crashes: columns.crashes,
-                suspicions: columns.suspicions,
                 columns: Ok(columns),
             }),
             Err(error) => {
@@ -222,8 +218,6 @@ where
                 Ok(Self {
                     id,
                     attempt: row.try_get("attempt").unwrap_or(NOBODYS_ATTEMPT),
-                    crashes: 0,
-                    suspicions: 0,
                     columns: Err(undecoded(id, error)),
                 })
             }
@@ -234,12 +228,7 @@ where
 impl TaskRow {
     /// The task that the row says.
     pub(super) fn into_task(self) -> Result<Task, StoreError> {
-        let columns = Columns {
-            crashes: self.crashes,
-            suspicions: self.suspicions,
-            ..self.columns?
-        };
-        columns.into_task()
+        self.columns?.into_task()
     }
 
     /// What of it is said in public.
@@ -260,7 +249,15 @@ impl TaskRow {
 
     /// How many crashes it is charged with, after one more.
     pub(super) fn crashes_after(&self) -> u32 {
-        u32::try_from(self.crashes).unwrap_or(0) + 1
+        let crashes = |columns: &Columns| u32::try_from(columns.crashes).unwrap_or(0);
+        self.columns.as_ref().map_or(0, crashes) + 1
+    }
+
+    /// How many crashes it is suspected of.
+    pub(super) fn suspicions(&self) -> i16 {
+        self.columns
+            .as_ref()
+            .map_or(0, |columns| columns.suspicions)
     }
 
     /// Who runs it, or ran it last.

@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 
 use futures_util::stream::{self, StreamExt as _};
 use longshore::action::{Context, Registry};
-use longshore::domain::QueueName;
+use longshore::broker::Ingress;
+use longshore::domain::{QueueName, TaskId};
 use longshore::wire::EventKind;
 use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::bad_input::{bad_announcements, message};
 use crate::support::eventually::eventually;
 use crate::support::fleet::{Fleet, FleetTap, Web, is_running, own_executor};
 use crate::support::world::{PATIENCE, submission};
@@ -413,4 +415,34 @@ async fn a_web_server_lets_browsers_tap_with_the_rights_of_its_role() {
         heard.push_str(&String::from_utf8_lossy(&chunk));
     }
     drop(executor);
+}
+
+#[tokio::test]
+async fn a_bad_announcement_is_dead_with_its_reason_in_the_log_and_work_goes_on() {
+    let fleet = Fleet::begin().await;
+    let web = fleet.web("web").await;
+    let executor = fleet.executor("x1", &["--queue", "default=1"]).await;
+    let runtime = fleet.runtime("longshore-admin").await;
+    let bad = bad_announcements(TaskId::from_uuid(uuid::Uuid::now_v7()));
+    let (bodies, reasons): (Vec<_>, Vec<_>) = bad.into_iter().unzip();
+    let messages = bodies
+        .into_iter()
+        .map(|body| message(Ingress::Tasks, "created.default.echo", body))
+        .collect();
+    let published = runtime.broker().publish(messages).await;
+    assert!(published.iter().all(Result::is_ok), "{published:?}");
+    let done = web.run(&json!({"action": "echo", "input": 8})).await;
+    assert_eq!(done["state"], "succeeded");
+    let line = executor.said("is no announcement: to the dead").await;
+    assert!(
+        line["reason"].as_str().unwrap().contains(reasons[0]),
+        "{line}"
+    );
+    let log = fs::read_to_string(fleet.path("x1.log")).unwrap();
+    for reason in &reasons {
+        assert!(log.contains(reason), "{reason}: {log}");
+    }
+    let dead = async || fleet.vhost.depth("longshore.dead").await;
+    eventually("all are dead", dead, |dead| *dead == Some(reasons.len())).await;
+    runtime.stop().await;
 }

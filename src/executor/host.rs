@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use super::Shared;
 use crate::action::Host;
 use crate::domain::limits::LOG_BYTES_MAX;
-use crate::domain::{Failure, LogChunk, LogPosition, LogStream, NewTask, Submission, Task, TaskId};
+use crate::domain::{
+    Failure, LogChunk, LogPosition, LogStream, NewTask, Submission, Task, TaskId, TaskState,
+};
 use crate::store::Submitted;
 use crate::wire::EventKind;
 
@@ -45,15 +47,20 @@ impl Host for AttemptHost {
             origin: self.task.origin.clone(),
             submission,
         };
-        match self.shared.group.submit(task).await? {
-            Submitted::Stored(facts) => {
-                self.shared
-                    .outgoing
-                    .announce(EventKind::Created, &facts)
-                    .await;
-            }
-            Submitted::Known(_) => {} // A former attempt made it.
+        // Its id makes it the same sub-task however often it is submitted, so a store that is away is waited for: it
+        // is no failure of the action.
+        let submit = || self.shared.group.submit(task.clone());
+        let Some(submitted) = self.shared.until_answered(id, submit).await else {
+            return Err(Failure::retry("the executor stops"));
+        };
+        let facts = match submitted? {
+            Submitted::Stored(facts) | Submitted::Known(facts) => facts,
             Submitted::Refused(refusal) => return Err(Failure::fatal(refusal)),
+        };
+        // Known before, by a try whose answer was lost or by a former attempt: whether it was announced, nobody knows.
+        if [TaskState::Ready, TaskState::Scheduled].contains(&facts.state) {
+            let outgoing = &self.shared.outgoing;
+            outgoing.announce(EventKind::Created, &facts).await;
         }
         Ok(id)
     }

@@ -7,10 +7,12 @@
 )]
 
 mod broker;
+mod chaos;
 mod cli;
 mod contract;
 mod drain;
 mod executor;
+mod failures;
 mod fleet;
 mod http;
 mod lost_answers;

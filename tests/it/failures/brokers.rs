@@ -19,11 +19,12 @@ const NOTICE_PATIENCE: Duration = Duration::from_mins(1);
 
 /// Two web servers and two executors on a broker of their own.
 struct Scene {
-    rabbit: OwnRabbit,
-    fleet: Fleet,
+    // The processes before the fleet: their logs are in its folder, and shown when a test fails.
     webs: [Web; 2],
     executors: [Process; 2],
     clients: Clients,
+    fleet: Fleet,
+    rabbit: OwnRabbit,
 }
 
 impl Scene {
@@ -61,12 +62,16 @@ impl Scene {
         }
     }
 
-    /// Lets `duration` pass; how many tasks have ended in it.
-    async fn done_in(&self, duration: Duration) -> usize {
+    /// Lets `duration` pass, and holds that work went on in it: most of what was submitted meanwhile was done meanwhile.
+    async fn goes_on_for(&self, duration: Duration) {
         let ledger = self.fleet.ledger();
-        let before = ledger.ended().await;
+        let counts = async || (ledger.tasks().await.len(), ledger.ended().await);
+        let before = counts().await;
         fault_lasts(duration).await;
-        ledger.ended().await - before
+        let after = counts().await;
+        let (submitted, done) = (after.0 - before.0, after.1 - before.1);
+        assert!(submitted > 0, "nothing was submitted in {duration:?}");
+        assert!(done * 2 > submitted, "{done} of {submitted} were done");
     }
 
     /// Holds what must be true when the broker is back: it is used again, nothing lies about in it, and everybody has
@@ -93,19 +98,13 @@ async fn broker_stopped_for_a_minute_under_load() {
         scene.has_ended(50).await;
         scene.rabbit.node().crash().await;
         scene.is_ready(503, "it is away").await;
-        let done = scene.done_in(OUTAGE).await;
+        scene.goes_on_for(OUTAGE).await;
         scene.is_ready(503, "it is away").await;
         scene.rabbit.node().start_again().await;
         scene.is_ready(200, "up").await;
-        done
     };
-    let (tasks, done) = under_load(&scene.clients, RATE, outage).await;
+    let (tasks, ()) = under_load(&scene.clients, RATE, outage).await;
     each_ran_once(&scene.fleet, &tasks).await;
-    let expected = u64::from(RATE) * OUTAGE.as_secs() / 2;
-    assert!(
-        done as u64 > expected,
-        "work went on slowly: {done} in {OUTAGE:?}"
-    );
     scene.is_as_before().await;
 }
 
@@ -119,14 +118,12 @@ async fn broker_s_data_wiped_under_load() {
         scene.is_ready(503, "it is away").await;
         scene.rabbit.node().start_again().await;
         // It runs and knows nobody: neither user nor queue.
-        let done = scene.done_in(Duration::from_secs(5)).await;
+        scene.goes_on_for(Duration::from_secs(15)).await;
         scene.fleet.apply_topology().await;
         scene.is_ready(200, "up").await;
-        done
     };
-    let (tasks, done) = under_load(&scene.clients, RATE, loss).await;
+    let (tasks, ()) = under_load(&scene.clients, RATE, loss).await;
     each_ran_once(&scene.fleet, &tasks).await;
-    assert!(done > 0, "nothing was done without the broker");
     scene.is_as_before().await;
 }
 
@@ -142,14 +139,12 @@ async fn broker_that_is_out_of_memory() {
         scene.has_ended(50).await;
         watermark("0.0001").await;
         scene.is_ready(503, "it takes no messages").await;
-        let done = scene.done_in(Duration::from_secs(5)).await;
+        scene.goes_on_for(Duration::from_secs(15)).await;
         watermark("0.4").await;
         scene.is_ready(200, "up").await;
-        done
     };
-    let (tasks, done) = under_load(&scene.clients, RATE, alarm).await;
+    let (tasks, ()) = under_load(&scene.clients, RATE, alarm).await;
     each_ran_once(&scene.fleet, &tasks).await;
-    assert!(done > 0, "nothing was done without announcements");
     let mut tap = scene.fleet.tap().await;
     tap.listen_to_the_end(&scene.webs[0]).await;
     assert!(tap.announcements_max() <= 2, "{}", tap.announcements_max());
@@ -157,6 +152,7 @@ async fn broker_that_is_out_of_memory() {
     scene.fleet.is_idle().await;
     let webs = scene.webs.iter().map(|web| &web.process);
     for process in webs.chain(&scene.executors) {
-        assert_eq!(process.times_said("the broker is away"), 0);
+        let said = process.last_said("the broker is away");
+        assert_eq!(said, None, "an alarm is no reason to connect anew");
     }
 }

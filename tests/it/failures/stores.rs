@@ -22,11 +22,12 @@ const NOTICE_PATIENCE: Duration = Duration::from_mins(1);
 
 /// Two web servers and two executors on a store of their own.
 struct Scene {
-    postgres: Postgres,
-    fleet: Fleet,
+    // The processes before the fleet: their logs are in its folder, and shown when a test fails.
     webs: [Web; 2],
     executors: [Process; 2],
     clients: Clients,
+    fleet: Fleet,
+    postgres: Postgres,
 }
 
 impl Scene {

@@ -39,8 +39,9 @@ pub(super) async fn look(
         };
         let pause = interval.mul_f64(0.5 + shared.clock.chance());
         tokio::select! {
-            () = shared.clock.sleep(pause) => {}
+            biased;
             () = background.stopping() => return,
+            () = shared.clock.sleep(pause) => {}
         }
         if is_in_doubt {
             is_in_doubt = adopt(&shared).await.is_err();

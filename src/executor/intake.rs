@@ -32,19 +32,22 @@ pub(super) async fn serve(
     let mut recredit = None;
     loop {
         tokio::select! {
+            // The deliveries last: a flood of them must hold up neither the end nor the credit, and the credit cannot
+            // hold up them, because it changes at most once in an interval.
+            biased;
             () = background.stopping() => return,
-            delivery = deliveries.next() => {
-                let Some(delivery) = delivery else { return };
-                slots.delivered(&shared.clock);
-                let (work, slots) = (Arc::clone(&shared), Arc::clone(&slots));
-                shared.spawn_attempt(async move { take(&work, &slots, delivery).await });
-            }
             _ = changes.changed(), if recredit.is_none() => {
                 recredit = Some(shared.clock.sleep(RECREDIT_INTERVAL));
             }
             () = async { if let Some(sleep) = recredit.as_mut() { sleep.await } }, if recredit.is_some() => {
                 recredit = None;
                 deliveries.set_credit(slots.credit());
+            }
+            delivery = deliveries.next() => {
+                let Some(delivery) = delivery else { return };
+                slots.delivered(&shared.clock);
+                let (work, slots) = (Arc::clone(&shared), Arc::clone(&slots));
+                shared.spawn_attempt(async move { take(&work, &slots, delivery).await });
             }
         }
     }
@@ -79,6 +82,7 @@ async fn take(shared: &Arc<Shared>, slots: &Arc<QueueSlots>, delivery: Delivery)
         () = shared.clock.sleep(SLOT_PATIENCE) => return delivery.ack(),
     };
     let slot = tokio::select! {
+        biased;
         slot = slots.slot() => slot,
         () = shared.clock.sleep(SLOT_PATIENCE) => None,
     };

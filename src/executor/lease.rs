@@ -27,14 +27,15 @@ const _: () = assert!(FENCE_AFTER.as_secs() + FENCE_GRACE.as_secs() < LEASE_DURA
 pub(super) async fn keep(shared: Arc<Shared>, background: Background) {
     let (renewed, seen) = watch::channel(shared.clock.monotonic());
     tokio::select! {
+        biased; // A renewal that has just been answered is seen before the fence falls.
+        () = background.stopping() => {}
         () = renew_again_and_again(&shared, renewed) => {}
         () = fence(&shared, seen) => {}
-        () = background.stopping() => {}
     }
 }
 
 async fn renew_again_and_again(shared: &Arc<Shared>, renewed: watch::Sender<Duration>) {
-    let mut pauses = Pauses::new();
+    let mut pauses = Pauses::new(&shared.clock);
     let mut pause = HEARTBEAT_INTERVAL;
     let mut is_away = false;
     loop {

@@ -139,6 +139,7 @@ impl Shared {
         let abandoned = self.abandoned.clone();
         self.attempts.spawn(async move {
             tokio::select! {
+                biased; // What has just ended counts.
                 () = work => {}
                 () = abandoned.cancelled() => {}
             }
@@ -152,7 +153,7 @@ impl Shared {
         task: TaskId,
         ask: impl Fn() -> R,
     ) -> Option<Result<T, StoreError>> {
-        let mut pauses = Pauses::new();
+        let mut pauses = Pauses::new(&self.clock);
         loop {
             match ask().await {
                 Err(error) if error.is_transient() => {
@@ -161,8 +162,9 @@ impl Shared {
                 answer => return Some(answer),
             }
             tokio::select! {
-                () = self.clock.sleep(pauses.next()) => {}
+                biased;
                 () = self.attempts.stopping() => return None,
+                () = self.clock.sleep(pauses.next()) => {}
             }
         }
     }
@@ -302,8 +304,9 @@ impl Executor {
         self.intake.spawn(async move {
             loop {
                 let delivery = tokio::select! {
-                    delivery = deliveries.next() => delivery,
+                    biased; // A flood of deliveries must not hold up the end.
                     () = background.stopping() => None,
+                    delivery = deliveries.next() => delivery,
                 };
                 let Some(delivery) = delivery else { return };
                 background.spawn(carry_out(Arc::clone(&shared), delivery));

@@ -1,6 +1,6 @@
 //! The attempts that run in this executor, and how to stop them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,7 +12,7 @@ use crate::domain::{Attempt, Delivery, Task, TaskId};
 /// The attempts that run in this executor.
 #[derive(Debug, Default)]
 pub(super) struct RunningAttempts {
-    attempts: Arc<Mutex<HashMap<TaskId, Entry>>>,
+    attempts: Arc<Mutex<BTreeMap<TaskId, Entry>>>,
     /// The tasks that are being claimed, run or settled here.
     held: Arc<Held>,
 }
@@ -60,7 +60,7 @@ struct Entry {
 pub(super) struct Running {
     task: TaskId,
     attempt: Attempt,
-    attempts: Arc<Mutex<HashMap<TaskId, Entry>>>,
+    attempts: Arc<Mutex<BTreeMap<TaskId, Entry>>>,
     stop: watch::Receiver<Option<Stop>>,
 }
 
@@ -143,7 +143,7 @@ impl RunningAttempts {
         self.lock().len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<TaskId, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<TaskId, Entry>> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -89,9 +89,10 @@ impl Housekeeper {
                 }
             };
             tokio::select! {
-                () = self.clock.sleep(pause) => {}
-                () = self.scheduled.notified() => {}
+                biased;
                 () = background.stopping() => return,
+                () = self.scheduled.notified() => {}
+                () = self.clock.sleep(pause) => {}
             }
         }
     }

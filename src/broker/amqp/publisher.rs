@@ -74,7 +74,7 @@ pub(super) struct Publisher {
 impl Publisher {
     /// Publishes until it shall stop; then answers everybody who still waits.
     pub(super) async fn run(mut self) {
-        let mut pauses = Pauses::new();
+        let mut pauses = Pauses::new(&self.clock);
         while let Some(link) = self.link().await {
             let Ok(channel) = confirming_channel(&link).await else {
                 if !link.is_failed() {

@@ -75,6 +75,15 @@ impl SqliteStore {
     /// [`StoreError::Address`]: the text is no address, or the file is no SQLite file.
     /// [`StoreError::Denied`]: the file cannot be opened or created.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
+        Self::open_with_clock(url, SystemClock::shared()).await
+    }
+
+    /// As [`SqliteStore::open`], by another clock than the host's: whoever moves it moves due times and leases.
+    ///
+    /// # Errors
+    ///
+    /// As [`SqliteStore::open`].
+    pub async fn open_with_clock(url: &str, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::from_str(url)
             .map_err(|cause| StoreError::Address {
                 reason: cause.to_string(),
@@ -100,7 +109,7 @@ impl SqliteStore {
             url: url.to_owned(),
             writer,
             readers,
-            clock: SystemClock::shared(),
+            clock,
         })
     }
 

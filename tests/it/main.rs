@@ -15,6 +15,7 @@ mod fleet;
 mod http;
 mod lost_answers;
 mod roles;
+mod sim;
 mod store;
 mod support;
 mod taps;

@@ -177,25 +177,38 @@ impl Model {
         }
     }
 
-    /// What the rows are after a step.
-    pub(super) fn observe(&mut self, now: Duration, rows: Vec<Task>) {
-        let rows: BTreeMap<TaskId, Task> = rows.into_iter().map(|row| (row.id, row)).collect();
+    /// The tasks that were open and are not among `rows`.
+    pub(super) fn open_without(&self, rows: &[Task]) -> Vec<TaskId> {
+        let listed: BTreeSet<TaskId> = rows.iter().map(|row| row.id).collect();
+        let open = self.rows.values().filter(|row| !row.state.is_final());
+        let open = open.map(|row| row.id);
+        open.filter(|task| !listed.contains(task)).collect()
+    }
+
+    /// What all rows are.
+    pub(super) fn observe_all(&mut self, now: Duration, rows: Vec<Task>) {
+        let found: BTreeSet<TaskId> = rows.iter().map(|row| row.id).collect();
         let known = self.rows.keys().chain(&self.promised);
-        if let Some(lost) = known.copied().find(|task| !rows.contains_key(task)) {
+        if let Some(lost) = known.copied().find(|task| !found.contains(task)) {
             self.violated(format!("the task {lost} has disappeared"));
         }
-        for row in rows.values() {
+        self.observe(now, rows);
+    }
+
+    /// What rows are after a step.
+    pub(super) fn observe(&mut self, now: Duration, rows: Vec<Task>) {
+        for row in rows {
             let wrong = match self.rows.get(&row.id) {
-                Some(before) => self.wrong_step(now, before, row),
-                None => wrong_birth(row),
+                Some(before) => self.wrong_step(now, before, &row),
+                None => wrong_birth(&row),
             };
             if let Some(wrong) = wrong {
                 let before = self.rows.get(&row.id);
                 let words = format!("{wrong} by {:?}:\n  {before:?}\n  {row:?}", self.last);
                 self.violated(words);
             }
+            self.rows.insert(row.id, row);
         }
-        self.rows = rows;
         self.check_bodies();
     }
 

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use longshore::background::Background;
 use longshore::broker::embedded::EmbeddedBroker;
-use longshore::domain::TaskId;
+use longshore::domain::{Task, TaskId, TaskState};
 use longshore::store::sqlite::SqliteStore;
-use longshore::store::{List, Store};
+use longshore::store::{List, Store, StoreError};
 use tokio::sync::{Notify, oneshot};
 
 use super::chance::Chance;
@@ -28,6 +28,19 @@ const STEPS_MAX: u64 = 200_000;
 
 /// Rows that are looked at: more than any simulation has.
 const ROWS_MAX: usize = 10_000;
+
+/// Every how manieth look is at all rows.
+const LOOK_AT_ALL: u64 = 16;
+
+/// The states of tasks that something may happen to.
+const OPEN: [TaskState; 6] = [
+    TaskState::Scheduled,
+    TaskState::Blocked,
+    TaskState::Ready,
+    TaskState::Running,
+    TaskState::Suspended,
+    TaskState::Paused,
+];
 
 /// A violation that ended the simulation: it is in the model, too.
 #[derive(Debug)]
@@ -56,6 +69,9 @@ struct Turns {
     waiting: Vec<oneshot::Sender<Turn>>,
     /// Whether the turn that is over may have changed a row.
     has_changed: bool,
+    looks: u64,
+    /// What was asked about since a row has changed, and what was answered.
+    ended: BTreeMap<Vec<TaskId>, Vec<TaskId>>,
 }
 
 #[derive(Default)]
@@ -215,17 +231,17 @@ impl Hub {
     /// whether there was one.
     pub(super) async fn step(&self, until: Duration) -> Result<bool, Violated> {
         self.idle.reached().await;
+        self.is_sound()?;
         self.model().count_step(STEPS_MAX);
         if let Some(give) = self.next_turn() {
             if give.send(Turn(Arc::clone(&self.turn_over))).is_ok() {
                 self.turn_over.notified().await;
-                self.idle.reached().await;
             }
+            // The answer is still on its way: nobody has acted on it.
             self.look().await;
             self.is_sound()?;
             return Ok(true);
         }
-        self.is_sound()?;
         Ok(self.timeline.go(until))
     }
 
@@ -243,17 +259,55 @@ impl Hub {
         }
     }
 
-    /// Looks at every row, when the last turn has changed some.
+    /// Looks at every row that is or was open, when the last turn has changed some.
     async fn look(&self) {
-        if std::mem::take(&mut self.turns.lock().unwrap().has_changed) {
-            let list = List {
-                limit: ROWS_MAX,
-                ..List::default()
-            };
-            let rows = self.store.list(&list).await.unwrap();
-            self.model().observe(self.now(), rows);
-            self.audit().await;
+        if !std::mem::take(&mut self.turns.lock().unwrap().has_changed) {
+            return;
         }
+        let looks = {
+            let mut turns = self.turns.lock().unwrap();
+            turns.looks += 1;
+            turns.ended.clear();
+            turns.looks
+        };
+        if looks.is_multiple_of(LOOK_AT_ALL) {
+            return self.look_at_all().await;
+        }
+        let mut rows = self.rows(OPEN.to_vec()).await;
+        let ended = self.model().open_without(&rows);
+        if !ended.is_empty() {
+            rows.extend(self.store.tasks(&ended).await.unwrap());
+        }
+        self.model().observe(self.now(), rows);
+        self.audit().await;
+    }
+
+    /// Looks at every row, those that are final too.
+    pub(super) async fn look_at_all(&self) {
+        let rows = self.rows(Vec::new()).await;
+        self.model().observe_all(self.now(), rows);
+        self.audit().await;
+    }
+
+    async fn rows(&self, states: Vec<TaskState>) -> Vec<Task> {
+        let list = List {
+            states,
+            limit: ROWS_MAX,
+            ..List::default()
+        };
+        self.store.list(&list).await.unwrap()
+    }
+
+    /// Those of `tasks` that have ended, asked once as long as no row has changed: waiters ask again and again.
+    pub(super) async fn ended(&self, tasks: &[TaskId]) -> Result<Vec<TaskId>, StoreError> {
+        let known = self.turns.lock().unwrap().ended.get(tasks).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let answer = self.store.ended(tasks).await?;
+        let ended = &mut self.turns.lock().unwrap().ended;
+        ended.insert(tasks.to_vec(), answer.clone());
+        Ok(answer)
     }
 
     /// The place for what the store says of itself: violations go to `self.model().violated(..)`.

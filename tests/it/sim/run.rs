@@ -14,7 +14,7 @@ use super::users;
 use super::work::Spec;
 
 /// How long things go wrong.
-const FAULTS: Duration = Duration::from_secs(75);
+const FAULTS: Duration = Duration::from_secs(60);
 
 /// How long everything may take to end when nothing goes wrong any more. The longest work is 150 s and may have begun
 /// again; a lease, its discovery and pauses between tries are less than a minute.
@@ -108,7 +108,7 @@ pub(super) async fn until_all_has_ended(fleet: &Fleet) -> Result<(), Violated> {
         hub.run_until(hub.now() + LOOK_INTERVAL).await?;
         let Some(unrest) = fleet.unrest() else {
             hub.say("all has ended");
-            hub.audit().await;
+            hub.look_at_all().await;
             return Ok(());
         };
         if hub.now() > limit {

@@ -318,7 +318,7 @@ impl Store for SimStore {
     }
 
     async fn ended(&self, tasks: &[TaskId]) -> Result<Vec<TaskId>, StoreError> {
-        self.read("ended", self.store().ended(tasks)).await
+        self.read("ended", self.hub.ended(tasks)).await
     }
 
     async fn list(&self, list: &List) -> Result<Vec<Task>, StoreError> {

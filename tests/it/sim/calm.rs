@@ -37,7 +37,7 @@ pub(super) async fn probe(fleet: &Arc<Fleet>, chance: &mut Chance) -> Result<(),
     all_slots(fleet, chance).await?;
     cancelled(fleet, chance).await?;
     // It takes as long as all the others together.
-    if chance.hits(300) {
+    if fleet.executors().len() > 1 && chance.hits(300) {
         taken_over(fleet, chance).await?;
     }
     Ok(())

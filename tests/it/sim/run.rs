@@ -66,7 +66,8 @@ pub(super) fn seed(seed: u64) -> Outcome {
 
 fn roles(chance: &mut Chance) -> Vec<Role> {
     let mut roles = vec![Role::Web; 1 + chance.below(2)];
-    for _ in 0..2 + chance.below(2) {
+    // Alone an executor is its own housekeeper, and meets its own former attempts.
+    for _ in 0..1 + chance.below(3) {
         let slots = u16::try_from(1 + chance.below(4)).unwrap();
         roles.push(Role::Executor { slots });
     }

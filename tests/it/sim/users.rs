@@ -14,6 +14,9 @@ use super::work::Spec;
 /// How long a user waits before trying again.
 const AGAIN: Duration = Duration::from_millis(200);
 
+/// How long a user waits who asks only once: longer than any simulation.
+const FOR_EVER: Duration = Duration::from_hours(2);
+
 /// What one request to a web server came to.
 enum Answer {
     Ended,
@@ -42,7 +45,11 @@ async fn submit(fleet: Arc<Fleet>, spec: Spec, mut chance: Chance) {
     loop {
         let (client, instance) = fleet.web().await;
         let dead = instance.process.dead.clone();
-        let limit = chance.between(Duration::ZERO, Duration::from_secs(60));
+        let limit = if chance.hits(500) {
+            FOR_EVER
+        } else {
+            chance.between(Duration::ZERO, Duration::from_secs(60))
+        };
         let ask = async {
             if is_stored {
                 wait(&fleet, &client, spec.id(), limit).await

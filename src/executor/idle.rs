@@ -1,6 +1,7 @@
 //! Ready tasks whose announcement was lost, found in the store by whoever has nothing else to do.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::running::Hold;
@@ -28,7 +29,6 @@ pub(super) async fn look(
     queues: Vec<Arc<QueueSlots>>,
     background: Background,
 ) {
-    let mut is_in_doubt = false;
     loop {
         let has_broker = matches!(*shared.broker.health().borrow(), Health::Up)
             && shared.broker.promises().announces;
@@ -43,8 +43,9 @@ pub(super) async fn look(
             () = background.stopping() => return,
             () = shared.clock.sleep(pause) => {}
         }
-        if is_in_doubt {
-            is_in_doubt = adopt(&shared).await.is_err();
+        // Taken back before the look: a doubt that comes during it is for the next.
+        if shared.is_in_doubt.swap(false, Ordering::Relaxed) && adopt(&shared).await.is_err() {
+            shared.doubt();
         }
         for slots in &queues {
             let silence = if has_broker { SILENCE } else { Duration::ZERO };
@@ -55,7 +56,7 @@ pub(super) async fn look(
                     Ok(_) => {}
                     Err(error) => {
                         tracing::debug!(error = %error, "The look for ready tasks failed; it is repeated soon");
-                        is_in_doubt = true;
+                        shared.doubt();
                         break;
                     }
                 }
@@ -67,13 +68,20 @@ pub(super) async fn look(
 /// Runs what the store says this executor runs and nobody here knows of: its claim was stored, and the answer lost.
 async fn adopt(shared: &Arc<Shared>) -> Result<(), StoreError> {
     for task in shared.store.owned(shared.id, TREE_MAX).await? {
+        if shared.running.runs(&task) {
+            continue;
+        }
         let Some(hold) = shared.running.hold(task.id) else {
+            shared.doubt(); // It is being claimed, or a former attempt of it comes to its end.
             continue;
         };
         // Asked again, now that it is held: it may have ended since it was listed.
-        if let Some(task) = shared.group.claim(shared.id, task.id).await? {
-            tracing::info!(task.id = %task.id, "Task `{}` was claimed and the answer lost: it runs now", task.id);
-            begin(shared, task, hold, None);
+        match shared.group.claim(shared.id, task.id).await? {
+            Some(task) => {
+                tracing::info!(task.id = %task.id, "Task `{}` was claimed and the answer lost: it runs now", task.id);
+                begin(shared, task, hold, None);
+            }
+            None => shared.doubt(), // Or the lease is not renewed yet.
         }
     }
     Ok(())
@@ -111,8 +119,9 @@ async fn look_once(
     let found = tasks.len();
     for (task, slot) in tasks.into_iter().zip(reserved) {
         // An announcement may have come at the same moment: whoever asked for the task by its id has it then.
-        if let Some(hold) = shared.running.hold(task.id) {
-            begin(shared, task, hold, Some(slot));
+        match shared.running.hold(task.id) {
+            Some(hold) => begin(shared, task, hold, Some(slot)),
+            None => shared.doubt(), // Or a former attempt of it is still about to end here, and asks for nothing.
         }
     }
     Ok(found)

@@ -1,6 +1,7 @@
 //! The deliveries of one queue, as its slots allow.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::slots::{QueueSlots, Slot};
@@ -94,10 +95,17 @@ async fn take(shared: &Arc<Shared>, slots: &Arc<QueueSlots>, delivery: Delivery)
         return delivery.ack();
     };
     let id = event.task;
-    match shared
-        .until_answered(id, || shared.group.claim(shared.id, id))
-        .await
-    {
+    let asked = AtomicUsize::new(0);
+    let claim = || {
+        asked.fetch_add(1, Ordering::Relaxed);
+        shared.group.claim(shared.id, id)
+    };
+    let answer = shared.until_answered(id, claim).await;
+    // Nothing, after an answer was lost: the first claim may have been carried out, and the lease have ended since.
+    if asked.into_inner() > 1 && !matches!(answer, Some(Ok(Some(_)))) {
+        shared.doubt();
+    }
+    match answer {
         Some(Ok(Some(task))) => {
             run(shared, Box::new(task), slot, delivery).await;
             drop(hold);

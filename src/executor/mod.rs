@@ -23,6 +23,7 @@ mod submissions;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -126,6 +127,8 @@ struct Shared {
     clock: Arc<dyn Clock>,
     registry: Registry,
     running: RunningAttempts,
+    /// Whether the store may have given this executor a task that nobody here runs: the idle look finds out.
+    is_in_doubt: AtomicBool,
     attempts: Background,
     /// Cancelled when what still runs is dropped where it stands.
     abandoned: CancellationToken,
@@ -134,6 +137,11 @@ struct Shared {
 }
 
 impl Shared {
+    /// Says that the store may have given this executor a task that nobody here runs.
+    fn doubt(&self) {
+        self.is_in_doubt.store(true, Ordering::Relaxed);
+    }
+
     /// Starts work on one task. It ends by itself, or is dropped where it stands when the executor is abandoned.
     fn spawn_attempt(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
         let abandoned = self.abandoned.clone();
@@ -221,6 +229,7 @@ impl Executor {
             clock,
             registry,
             running,
+            is_in_doubt: AtomicBool::new(false),
             attempts,
             abandoned: CancellationToken::new(),
             scheduled,

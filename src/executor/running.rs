@@ -107,6 +107,13 @@ impl RunningAttempts {
         }
     }
 
+    /// Whether this very attempt of `task` runs here.
+    pub(super) fn runs(&self, task: &Task) -> bool {
+        let attempts = self.lock();
+        let entry = attempts.get(&task.id);
+        entry.is_some_and(|entry| entry.attempt == task.attempt)
+    }
+
     /// Asks the attempt of `task` to stop; whether it runs here. The first reason stays.
     pub(super) fn stop(&self, task: TaskId, stop: Stop) -> bool {
         match self.lock().get(&task) {

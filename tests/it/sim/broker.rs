@@ -193,14 +193,15 @@ impl Pump {
         let mut next = first;
         loop {
             let (link, dead) = (self.process.link(), self.process.dead.clone());
-            let from = match next.take() {
-                Some(from) => from,
-                None => tokio::select! {
+            let from = if let Some(from) = next.take() {
+                from
+            } else {
+                tokio::select! {
                     biased;
                     () = dead.cancelled() => return,
                     () = self.outgoing.closed() => return,
                     from = self.connect() => from,
-                },
+                }
             };
             let end = tokio::select! {
                 biased;

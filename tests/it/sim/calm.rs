@@ -25,7 +25,7 @@ const PROMPT: Duration = Duration::from_millis(150);
 const FOUND: Duration = Duration::from_secs(8);
 
 /// The longest that a task which was taken over may take.
-const PROBE: Duration = Duration::from_secs(60);
+const PROBE: Duration = Duration::from_mins(1);
 
 /// Tries everything once more, in calm.
 pub(super) async fn probe(fleet: &Arc<Fleet>, chance: &mut Chance) -> Result<(), Violated> {

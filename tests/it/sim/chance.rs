@@ -42,7 +42,7 @@ impl Chance {
     }
 
     pub(super) fn between(&mut self, least: Duration, most: Duration) -> Duration {
-        let span = u64::try_from((most - least).as_micros()).unwrap();
+        let span = u64::try_from(most.saturating_sub(least).as_micros()).unwrap();
         least + Duration::from_micros(self.next() % (span + 1))
     }
 

@@ -70,15 +70,16 @@ impl Chaos {
     pub(super) async fn strike(&mut self, fleet: &Arc<Fleet>) -> Result<(), Violated> {
         let hub = &fleet.hub;
         let kind = self.kinds[self.chance.below(self.kinds.len())];
-        let length = self
-            .chance
-            .between(Duration::from_millis(500), Duration::from_secs(35));
+        // More often than not longer than a lease.
+        let least = [0, 16, 16][self.chance.below(3)];
+        let (least, most) = (Duration::from_secs(least), Duration::from_secs(35));
+        let length = self.chance.between(least, most);
         match kind {
             Kind::StoreAway => {
                 hub.say(format_args!("the store is away for {length:?}"));
                 hub.network().is_store_away = true;
                 later(fleet, length, |fleet| {
-                    fleet.hub.network().is_store_away = false
+                    fleet.hub.network().is_store_away = false;
                 });
             }
             Kind::BrokerAway => broker_away(fleet, length),
@@ -104,7 +105,15 @@ impl Chaos {
                 }
             }
             Kind::Freeze | Kind::CutFromStore | Kind::CutFromBroker | Kind::BreakLink => {
-                let all = fleet.alive(|_| true);
+                // Whoever runs something has most to lose.
+                let is_busy = |one: &Arc<Instance>| {
+                    let executor = one.executor();
+                    executor.is_some_and(|executor| executor.running() > 0)
+                };
+                let mut all = fleet.alive(|_| true);
+                if self.chance.hits(750) && all.iter().any(is_busy) {
+                    all.retain(is_busy);
+                }
                 if let Some(instance) = self.one_of(all) {
                     befall(fleet, kind, instance, length);
                 }

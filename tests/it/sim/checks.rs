@@ -230,12 +230,8 @@ impl Model {
         if !is_step && !stays {
             return Some("the state does not follow from the one before");
         }
-        let Some(owner) = before
-            .executor
-            .filter(|_| before.state == TaskState::Running)
-        else {
-            return None;
-        };
+        let is_running = before.state == TaskState::Running;
+        let owner = before.executor.filter(|_| is_running)?;
         let is_lost = || self.leases.get(&owner).is_none_or(|until| *until <= now);
         match self.last.method {
             _ if stays && row.executor == Some(owner) => None,

@@ -199,7 +199,7 @@ impl Hub {
         self.say(format_args!("{} dies", process.name));
         self.model().process_died(&process.name);
         process.die();
-        pending().await
+        pending().await;
     }
 
     /// Waits until the store is this caller's alone.
@@ -313,7 +313,6 @@ impl Hub {
     /// The place for what the store says of itself: violations go to `self.model().violated(..)`.
     #[expect(
         clippy::unused_async,
-        clippy::unused_self,
         reason = "a place to be filled: the store cannot be audited yet"
     )]
     pub(super) async fn audit(&self) {}

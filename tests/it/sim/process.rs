@@ -65,7 +65,9 @@ impl Process {
         state.is_frozen = false;
         let late = std::mem::take(&mut state.late);
         drop(state);
-        late.into_iter().for_each(|wake| self.wake(wake));
+        for wake in late {
+            self.wake(wake);
+        }
     }
 
     pub(super) fn is_frozen(&self) -> bool {
@@ -81,8 +83,7 @@ impl Process {
         if state.is_frozen {
             state.late.push(wake);
         } else {
-            // Nobody waits any more: it was dropped.
-            let _: Result<(), ()> = wake.send(());
+            wake.send(()).unwrap_or_default(); // Dropped meanwhile: nobody waits for it.
         }
     }
 

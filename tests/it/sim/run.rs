@@ -14,11 +14,11 @@ use super::users;
 use super::work::Spec;
 
 /// How long things go wrong.
-const FAULTS: Duration = Duration::from_secs(60);
+const FAULTS: Duration = Duration::from_mins(1);
 
 /// How long everything may take to end when nothing goes wrong any more. The longest work is 150 s and may have begun
 /// again; a lease, its discovery and pauses between tries are less than a minute.
-const QUIET_MAX: Duration = Duration::from_secs(600);
+const QUIET_MAX: Duration = Duration::from_mins(10);
 
 /// How often it is looked whether all has ended.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -67,7 +67,7 @@ pub(super) fn seed(seed: u64) -> Outcome {
 fn roles(chance: &mut Chance) -> Vec<Role> {
     let mut roles = vec![Role::Web; 1 + chance.below(2)];
     // Alone an executor is its own housekeeper, and meets its own former attempts.
-    for _ in 0..1 + chance.below(3) {
+    for _ in 0..=chance.below(3) {
         let slots = u16::try_from(1 + chance.below(4)).unwrap();
         roles.push(Role::Executor { slots });
     }

@@ -54,7 +54,7 @@ impl Timeline {
         drop(timers);
         Box::pin(async move {
             if woken.await.is_err() {
-                pending().await
+                pending().await;
             }
         })
     }
@@ -78,7 +78,7 @@ impl Timeline {
             match timer.owner {
                 Some(owner) => owner.wake(timer.wake),
                 None => {
-                    let _: Result<(), ()> = timer.wake.send(());
+                    timer.wake.send(()).unwrap_or_default();
                 }
             }
             return true;

@@ -48,7 +48,7 @@ async fn submit(fleet: Arc<Fleet>, spec: Spec, mut chance: Chance) {
         let limit = if chance.hits(500) {
             FOR_EVER
         } else {
-            chance.between(Duration::ZERO, Duration::from_secs(60))
+            chance.between(Duration::ZERO, Duration::from_mins(1))
         };
         let ask = async {
             if is_stored {

@@ -167,7 +167,7 @@ impl Spec {
         let kind = chance.below(10);
         match kind {
             0 => work.millis = millis(seconds(chance, 60, 150)),
-            1 | 2 => work.millis = millis(seconds(chance, 3, 40)),
+            1 | 2 | 7 | 8 => work.millis = millis(seconds(chance, 3, 40)),
             3 => work.failures = 2,
             6 => work.children = 2,
             9 => work.millis = 60_000,

@@ -184,6 +184,10 @@ async fn taken_over(fleet: &Arc<Fleet>, chance: &mut Chance) -> Result<(), Viola
     }
     let limit = LEASE_DURATION + FOUND + Duration::from_secs(3) + PROMPT;
     late(fleet, "taken over", spec.id(), died, limit);
+    let row = hub.model().row(spec.id()).cloned();
+    let released = row.and_then(|row| row.ready_at).unwrap_or(died);
+    let limit = Duration::from_secs(3) + PROMPT;
+    late(fleet, "announced again", spec.id(), released, limit);
     let users = fleet.users.load(Ordering::Relaxed);
     if users > 0 {
         hub.model()

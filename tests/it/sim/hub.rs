@@ -199,7 +199,7 @@ impl Hub {
         self.say(format_args!("{} dies", process.name));
         self.model().process_died(&process.name);
         process.die();
-        pending().await;
+        pending::<()>().await;
     }
 
     /// Waits until the store is this caller's alone.

@@ -54,7 +54,7 @@ impl Timeline {
         drop(timers);
         Box::pin(async move {
             if woken.await.is_err() {
-                pending().await;
+                pending::<()>().await;
             }
         })
     }

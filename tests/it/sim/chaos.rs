@@ -61,6 +61,15 @@ impl Chaos {
         }
     }
 
+    /// Only processes that stand still, longer than their lease.
+    pub(super) fn of_one_alone(chance: Chance) -> Self {
+        Self {
+            chance,
+            kinds: vec![Kind::Freeze],
+            pause_max: Duration::from_secs(30),
+        }
+    }
+
     /// How long until the next event.
     pub(super) fn pause(&mut self) -> Duration {
         self.chance.between(Duration::ZERO, self.pause_max)

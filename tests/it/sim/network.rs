@@ -66,6 +66,14 @@ impl Network {
         }
     }
 
+    /// Nothing is lost, and some takes seconds.
+    pub(super) fn slow() -> Self {
+        Self {
+            slow: 300,
+            ..Self::calm()
+        }
+    }
+
     /// A network of its own kind for each seed: some faults, and not all of them, so that one does not hide another.
     pub(super) fn faulty(chance: &mut Chance) -> Self {
         // A store that fails now and then is never trusted for a whole lease, and so nobody is found lost: the faults of

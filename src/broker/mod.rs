@@ -304,7 +304,9 @@ pub struct Deliveries {
 impl Deliveries {
     /// A consumer for a backend to feed: what the backend sends arrives here; the credit that is asked for
     /// arrives there, and the end of that channel is the end of the consumer.
-    pub(crate) fn new(
+    ///
+    /// `room` is how many deliveries may lie in it: as many as there can ever be credit, if handing over must not wait.
+    pub fn new(
         credit: Credit,
         room: usize,
     ) -> (Self, mpsc::Sender<Delivery>, watch::Receiver<Credit>) {

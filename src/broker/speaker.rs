@@ -1,6 +1,6 @@
 //! The messages that our processes say, made of what has been committed.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,7 +67,8 @@ impl Speaker {
     ///
     /// Source: measured, the broker's cost is per message and not per byte; packing gave +50 % for the whole path.
     pub fn results(&self, tasks: &[TaskFacts]) -> Vec<Message> {
-        let mut by_origin: HashMap<Option<&OriginToken>, Vec<Envelope<EventData>>> = HashMap::new();
+        let mut by_origin: BTreeMap<Option<&OriginToken>, Vec<Envelope<EventData>>> =
+            BTreeMap::new();
         for facts in tasks {
             let Some(kind) = EventKind::of_state(facts.state) else {
                 continue;

@@ -117,7 +117,7 @@ impl Client {
         let resync = waiters::resync(Arc::clone(&waiters), Arc::clone(&store), Arc::clone(&clock));
         let stopping = background.clone();
         background.spawn(async move {
-            tokio::select! { () = resync => {} () = stopping.stopping() => {} }
+            tokio::select! { biased; () = stopping.stopping() => {} () = resync => {} }
         });
         let speaker = Arc::new(Speaker::web(id, Arc::clone(&clock)));
         let outgoing = Outgoing::start(&carriers, Arc::clone(&broker), speaker);
@@ -434,8 +434,9 @@ impl fmt::Debug for Client {
 async fn hear(mut results: Deliveries, waiters: Arc<Waiters>, background: Background) {
     loop {
         let delivery = tokio::select! {
-            delivery = results.next() => delivery,
+            biased; // A flood of results must not hold up the end.
             () = background.stopping() => None,
+            delivery = results.next() => delivery,
         };
         let Some(delivery) = delivery else { return };
         match parse_events(&delivery.body) {

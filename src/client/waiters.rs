@@ -3,7 +3,7 @@
 //! The row is the truth and an event only the wake-up: who is woken looks, and one batched query per interval
 //! covers every event that was lost. So a waiter never hangs, and never hears "done" before the row says so.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ type Wakes = watch::Sender<u64>;
 
 /// The waiters of one process.
 pub(super) struct Waiters {
-    tasks: Mutex<HashMap<TaskId, Wakes>>,
+    tasks: Mutex<BTreeMap<TaskId, Wakes>>,
     any: watch::Sender<()>,
 }
 
@@ -69,7 +69,7 @@ impl Waiters {
         self.tasks().keys().copied().collect()
     }
 
-    fn tasks(&self) -> MutexGuard<'_, HashMap<TaskId, Wakes>> {
+    fn tasks(&self) -> MutexGuard<'_, BTreeMap<TaskId, Wakes>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

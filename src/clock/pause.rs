@@ -1,9 +1,12 @@
 //! All waiting between tries: exponential, with jitter. The only user of the crate `backoff`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff;
+
+use super::Clock;
 
 /// The first bound, so that a restarted server is found soon.
 const FIRST: Duration = Duration::from_millis(100);
@@ -14,28 +17,27 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// The pauses between tries of one thing: they grow until [`Pauses::reset`].
 #[derive(Debug)]
 pub struct Pauses {
-    policy: ExponentialBackoff,
-}
-
-impl Default for Pauses {
-    fn default() -> Self {
-        Self::new()
-    }
+    bounds: ExponentialBackoff,
+    clock: Arc<dyn Clock>,
 }
 
 impl Pauses {
-    /// The pauses from the shortest on. They never end by themselves: who waits decides when to give up.
-    pub fn new() -> Self {
-        let policy = ExponentialBackoff {
+    /// The pauses from the shortest on. They never end by themselves: who waits decides when to give up. Chance is
+    /// the clock's, so that a test can repeat it.
+    pub fn new(clock: &Arc<dyn Clock>) -> Self {
+        let bounds = ExponentialBackoff {
             current_interval: FIRST,
             initial_interval: FIRST,
-            randomization_factor: 0.5,
+            randomization_factor: 0.0,
             multiplier: 2.0,
             max_interval: LONGEST,
             max_elapsed_time: None,
             ..ExponentialBackoff::default()
         };
-        Self { policy }
+        Self {
+            bounds,
+            clock: Arc::clone(clock),
+        }
     }
 
     /// The next pause: within half and one and a half of a bound that doubles each time.
@@ -44,24 +46,25 @@ impl Pauses {
         reason = "it never ends, so it is no iterator that one would loop over"
     )]
     pub fn next(&mut self) -> Duration {
-        self.policy
-            .next_backoff()
-            .unwrap_or(self.policy.max_interval)
+        let bound = self.bounds.next_backoff();
+        let bound = bound.unwrap_or(self.bounds.max_interval);
+        bound.mul_f64(0.5 + self.clock.chance())
     }
 
     /// Begins again with the shortest pause, after a success.
     pub fn reset(&mut self) {
-        self.policy.reset();
+        self.bounds.reset();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
 
     #[test]
     fn pauses_grow_to_their_bound_and_begin_again_after_a_success() {
-        let mut pauses = Pauses::new();
+        let mut pauses = Pauses::new(&SystemClock::shared());
         assert!(pauses.next() <= Duration::from_millis(150));
         for _ in 0..20 {
             assert!(pauses.next() <= Duration::from_millis(7_500));

@@ -104,7 +104,7 @@ fn uuid_v7(now: Timestamp, random: u128) -> Uuid {
 ///
 /// Result events for the tasks that a web server submitted carry it as the first word of their routing
 /// key; who does not know it cannot bind to it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OriginToken(String);
 
 impl OriginToken {

@@ -164,7 +164,7 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> Failure {
 
 /// Stores the end of an attempt, for as long as it takes: nobody else can know it.
 async fn settle(shared: &Arc<Shared>, facts: TaskFacts, ending: Ending) {
-    let mut pauses = Pauses::new();
+    let mut pauses = Pauses::new(&shared.clock);
     let settlement = Settlement {
         task: facts.id,
         attempt: facts.attempt,

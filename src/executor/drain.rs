@@ -39,6 +39,7 @@ impl Executor {
             }
         };
         tokio::select! {
+            biased;
             () = self.shared.attempts.ended() => {}
             () = waits => {}
             () = self.shared.clock.sleep(limit) => {}
@@ -58,6 +59,7 @@ impl Executor {
             STOP_GRACE * 2
         };
         tokio::select! {
+            biased;
             () = self.shared.attempts.ended() => {}
             () = self.shared.clock.sleep(grace) => {}
         }
@@ -92,6 +94,7 @@ impl Executor {
     async fn say_farewell(&self) {
         let farewell = self.shared.store.retire(self.shared.id);
         let answer = tokio::select! {
+            biased;
             answer = farewell => answer,
             () = self.shared.clock.sleep(FAREWELL_LIMIT) => {
                 tracing::warn!("The store did not answer the farewell; the lease ends by itself");

@@ -51,77 +51,92 @@ const WHOLE_INTERVAL: Duration = Duration::from_mins(1);
 /// The search for ready tasks of one queue.
 struct Search {
     slots: Arc<QueueSlots>,
+    /// Whether the last look found as much as there was room for.
+    has_more: bool,
     /// What became ready before this time was looked through.
     searched_to: Option<Timestamp>,
     /// When everything was looked through, on the process's monotonic clock.
     whole_at: Option<Duration>,
 }
 
-/// Looks until the intake stops.
-pub(super) async fn look(
-    shared: Arc<Shared>,
-    queues: Vec<Arc<QueueSlots>>,
-    background: Background,
-) {
-    let mut is_in_doubt = false;
-    let mut searches: Vec<Search> = queues.into_iter().map(Search::new).collect();
+/// Looks for ready tasks of one queue until the intake stops.
+pub(super) async fn look(shared: Arc<Shared>, slots: Arc<QueueSlots>, background: Background) {
+    let mut search = Search {
+        slots: Arc::clone(&slots),
+        has_more: false,
+        searched_to: None,
+        whole_at: None,
+    };
     loop {
         let has_broker = matches!(*shared.broker.health().borrow(), Health::Up)
             && shared.broker.promises().announces;
-        tokio::select! {
+        let pause = pause(&shared, &slots, has_broker);
+        // While there is more it goes on as soon as there is room: a lost backlog is worked off at full speed.
+        let slot = tokio::select! {
             biased;
             () = background.stopping() => return,
-            () = shared.clock.sleep(pause(&shared, &searches, has_broker)) => {}
-        }
-        if is_in_doubt {
-            is_in_doubt = adopt(&shared).await.is_err();
-        }
-        for search in &mut searches {
-            // While it finds some it goes on at once: a lost backlog is worked off at full speed.
-            while !background.is_stopping() {
-                match search.look(&shared, has_broker).await {
-                    Ok(0) => break,
-                    Ok(_) => {}
-                    Err(error) => {
-                        tracing::debug!(error = %error, "The look for ready tasks failed; it is repeated soon");
-                        is_in_doubt = true;
-                        search.searched_to = None;
-                        break;
-                    }
-                }
-            }
+            slot = slots.slot(), if search.has_more => slot,
+            () = shared.clock.sleep(pause) => None,
+        };
+        if let Err(error) = search.look(&shared, slot, has_broker).await {
+            tracing::debug!(error = %error, "The look for ready tasks failed; it is repeated soon");
+            shared.doubt.notify_one();
+            search.has_more = false;
+            search.searched_to = None;
         }
     }
 }
 
 /// How long until the next look.
-fn pause(shared: &Shared, searches: &[Search], has_broker: bool) -> Duration {
+fn pause(shared: &Shared, slots: &QueueSlots, has_broker: bool) -> Duration {
     let fleet = *shared.fleet.borrow();
     let pause = if has_broker {
         INTERVAL * fleet.clamp(1, FLEET_MAX)
     } else {
-        let count = |of: fn(&QueueSlots) -> usize| -> usize {
-            searches.iter().map(|search| of(&search.slots)).sum()
-        };
-        let (all, free) = (count(QueueSlots::count), count(QueueSlots::free));
         #[expect(clippy::cast_precision_loss, reason = "slots are few")]
-        let busy = 1.0 - free as f64 / all.max(1) as f64;
+        let busy = 1.0 - slots.free() as f64 / slots.count().max(1) as f64;
         let fleet = (f64::from(fleet) / FLEET_WITHOUT_BROKER).max(1.0);
         INTERVAL_WITHOUT_BROKER.mul_f64((1.0 + BUSY_FACTOR * busy) * fleet)
     };
     pause.mul_f64(0.5 + shared.clock.chance())
 }
 
+/// Finds what the store gave this executor without its knowledge, whenever there is reason to think so.
+pub(super) async fn adopt_what_is_ours(shared: Arc<Shared>, background: Background) {
+    loop {
+        let doubted = async {
+            shared.doubt.notified().await;
+            let pause = INTERVAL.mul_f64(0.5 + shared.clock.chance());
+            shared.clock.sleep(pause).await;
+        };
+        tokio::select! {
+            biased;
+            () = background.stopping() => return,
+            () = doubted => {}
+        }
+        if adopt(&shared).await.is_err() {
+            shared.doubt.notify_one();
+        }
+    }
+}
+
 /// Runs what the store says this executor runs and nobody here knows of: its claim was stored, and the answer lost.
 async fn adopt(shared: &Arc<Shared>) -> Result<(), StoreError> {
     for task in shared.store.owned(shared.id, TREE_MAX).await? {
+        if shared.running.runs(&task) {
+            continue;
+        }
         let Some(hold) = shared.running.hold(task.id) else {
+            shared.doubt.notify_one(); // It is being claimed, or a former attempt of it comes to its end.
             continue;
         };
         // Asked again, now that it is held: it may have ended since it was listed.
-        if let Some(task) = shared.group.claim(shared.id, task.id).await? {
-            tracing::info!(task.id = %task.id, "Task `{}` was claimed and the answer lost: it runs now", task.id);
-            begin(shared, task, hold, None);
+        match shared.group.claim(shared.id, task.id).await? {
+            Some(task) => {
+                tracing::info!(task.id = %task.id, "Task `{}` was claimed and the answer lost: it runs now", task.id);
+                begin(shared, task, hold, None);
+            }
+            None => shared.doubt.notify_one(), // Or the lease is not renewed yet.
         }
     }
     Ok(())
@@ -137,49 +152,42 @@ fn begin(shared: &Arc<Shared>, task: Task, hold: Hold, slot: Option<Slot>) {
 }
 
 impl Search {
-    fn new(slots: Arc<QueueSlots>) -> Self {
-        Self {
-            slots,
-            searched_to: None,
-            whole_at: None,
+    /// One look, for `slot` or for whatever room there is.
+    async fn look(
+        &mut self,
+        shared: &Arc<Shared>,
+        slot: Option<Slot>,
+        has_broker: bool,
+    ) -> Result<(), StoreError> {
+        let slot = slot.map(without_delivery);
+        let is_silent = self.slots.silence(&shared.clock) >= SILENCE;
+        if !has_broker || is_silent {
+            let silence = if has_broker { SILENCE } else { Duration::ZERO };
+            return self.take(shared, self.room(slot), silence, None).await;
         }
-    }
-
-    /// One look. Answers how many tasks it found.
-    async fn look(&mut self, shared: &Arc<Shared>, has_broker: bool) -> Result<usize, StoreError> {
-        if !has_broker {
-            return self
-                .take(shared, self.free_slots(), Duration::ZERO, None)
-                .await;
-        }
-        if self.slots.silence(&shared.clock) >= SILENCE {
-            return self.take(shared, self.free_slots(), SILENCE, None).await;
-        }
-        let Some(before) = self
-            .slots
-            .watermark()
-            .and_then(|at| at.checked_sub(LAG).ok())
-        else {
-            return Ok(0);
+        let watermark = self.slots.watermark();
+        let Some(before) = watermark.and_then(|at| at.checked_sub(LAG).ok()) else {
+            self.has_more = false;
+            return Ok(());
         };
         // Deliveries take every slot that becomes free; this stands in line for one of them.
-        let slot = tokio::select! {
-            biased;
-            slot = self.slots.slot() => slot,
-            () = shared.clock.sleep(INTERVAL) => None,
-        };
-        let slot = slot.map(|mut slot| {
-            slot.let_go_of_delivery();
+        let slot = if slot.is_some() {
             slot
-        });
+        } else {
+            tokio::select! {
+                biased;
+                slot = self.slots.slot() => slot.map(without_delivery),
+                () = shared.clock.sleep(INTERVAL) => None,
+            }
+        };
         self.take(shared, slot.into_iter().collect(), SILENCE, Some(before))
             .await
     }
 
-    fn free_slots(&self) -> Vec<Slot> {
-        std::iter::from_fn(|| self.slots.slot_without_delivery())
-            .take(BATCH_MAX)
-            .collect()
+    /// Every slot that is free, and `slot`.
+    fn room(&self, slot: Option<Slot>) -> Vec<Slot> {
+        let free = std::iter::from_fn(|| self.slots.slot_without_delivery());
+        slot.into_iter().chain(free).take(BATCH_MAX).collect()
     }
 
     /// Takes as many tasks as there are `slots`, and begins them.
@@ -189,9 +197,9 @@ impl Search {
         slots: Vec<Slot>,
         older_than: Duration,
         before: Option<Timestamp>,
-    ) -> Result<usize, StoreError> {
+    ) -> Result<(), StoreError> {
         if slots.is_empty() {
-            return Ok(0);
+            return Ok(());
         }
         let now = shared.clock.monotonic();
         let is_fresh = |at: Duration| {
@@ -209,8 +217,8 @@ impl Search {
             limit: slots.len(),
         };
         let found = shared.store.claim_idle(shared.id, &look).await?;
-        let count = found.tasks.len();
-        if count < look.limit {
+        self.has_more = found.tasks.len() >= look.limit;
+        if !self.has_more {
             let searched = found.looked_at.checked_sub(older_than).ok();
             let searched = searched.map(|at| before.map_or(at, |before| at.min(before)));
             self.searched_to = searched.and_then(|at| at.checked_sub(OVERLAP).ok());
@@ -220,10 +228,16 @@ impl Search {
         }
         for (task, slot) in found.tasks.into_iter().zip(slots) {
             // An announcement may have come at the same moment: whoever asked for the task by its id has it then.
-            if let Some(hold) = shared.running.hold(task.id) {
-                begin(shared, task, hold, Some(slot));
+            match shared.running.hold(task.id) {
+                Some(hold) => begin(shared, task, hold, Some(slot)),
+                None => shared.doubt.notify_one(), // Or a former attempt of it is still about to end here.
             }
         }
-        Ok(count)
+        Ok(())
     }
+}
+
+fn without_delivery(mut slot: Slot) -> Slot {
+    slot.let_go_of_delivery();
+    slot
 }

@@ -1,6 +1,7 @@
 //! The deliveries of one queue, as its slots allow.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::slots::{QueueSlots, Slot};
@@ -32,19 +33,22 @@ pub(super) async fn serve(
     let mut recredit = None;
     loop {
         tokio::select! {
+            // The deliveries last: a flood of them must hold up neither the end nor the credit, and the credit cannot
+            // hold up them, because it changes at most once in an interval.
+            biased;
             () = background.stopping() => return,
-            delivery = deliveries.next() => {
-                let Some(delivery) = delivery else { return };
-                slots.delivered(&shared.clock);
-                let (work, slots) = (Arc::clone(&shared), Arc::clone(&slots));
-                shared.spawn_attempt(async move { take(&work, &slots, delivery).await });
-            }
             _ = changes.changed(), if recredit.is_none() => {
                 recredit = Some(shared.clock.sleep(RECREDIT_INTERVAL));
             }
             () = async { if let Some(sleep) = recredit.as_mut() { sleep.await } }, if recredit.is_some() => {
                 recredit = None;
                 deliveries.set_credit(slots.credit());
+            }
+            delivery = deliveries.next() => {
+                let Some(delivery) = delivery else { return };
+                slots.delivered(&shared.clock);
+                let (work, slots) = (Arc::clone(&shared), Arc::clone(&slots));
+                shared.spawn_attempt(async move { take(&work, &slots, delivery).await });
             }
         }
     }
@@ -79,6 +83,7 @@ async fn take(shared: &Arc<Shared>, slots: &Arc<QueueSlots>, delivery: Delivery)
         () = shared.clock.sleep(SLOT_PATIENCE) => return delivery.ack(),
     };
     let slot = tokio::select! {
+        biased;
         slot = slots.slot() => slot,
         () = shared.clock.sleep(SLOT_PATIENCE) => None,
     };
@@ -90,10 +95,17 @@ async fn take(shared: &Arc<Shared>, slots: &Arc<QueueSlots>, delivery: Delivery)
         return delivery.ack();
     };
     let id = event.task;
-    match shared
-        .until_answered(id, || shared.group.claim(shared.id, id))
-        .await
-    {
+    let asked = AtomicUsize::new(0);
+    let claim = || {
+        asked.fetch_add(1, Ordering::Relaxed);
+        shared.group.claim(shared.id, id)
+    };
+    let answer = shared.until_answered(id, claim).await;
+    // Nothing, after an answer was lost: the first claim may have been carried out, and the lease have ended since.
+    if asked.into_inner() > 1 && !matches!(answer, Some(Ok(Some(_)))) {
+        shared.doubt.notify_one();
+    }
+    match answer {
         Some(Ok(Some(task))) => {
             slots.claimed(task.ready_at);
             run(shared, Box::new(task), slot, delivery).await;

@@ -41,7 +41,7 @@ const HASTE_DURATION: Duration = Duration::from_secs(3);
 pub(super) async fn keep(shared: Arc<Shared>, store: Arc<dyn Store>, background: Background) {
     let (renewed, seen) = watch::channel(shared.clock.monotonic());
     tokio::select! {
-        biased;
+        biased; // A renewal that has just been answered is seen before the fence falls.
         () = background.stopping() => {}
         () = renew_again_and_again(&shared, &store, renewed) => {}
         () = fence(&shared, seen) => {}
@@ -54,7 +54,7 @@ async fn renew_again_and_again(
     store: &Arc<dyn Store>,
     renewed: watch::Sender<Duration>,
 ) {
-    let mut pauses = Pauses::new();
+    let mut pauses = Pauses::new(&shared.clock);
     let mut pause = HEARTBEAT_INTERVAL;
     let mut is_away = false;
     let mut health = shared.broker.health();

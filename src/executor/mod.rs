@@ -139,6 +139,8 @@ struct Shared {
     fleet: watch::Sender<u32>,
     /// The right to run a suspect on trial: one at a time.
     trial: Semaphore,
+    /// Told when the store may have given this executor a task that nobody here runs.
+    doubt: Notify,
     attempts: Background,
     /// Cancelled when what still runs is dropped where it stands.
     abandoned: CancellationToken,
@@ -152,6 +154,7 @@ impl Shared {
         let abandoned = self.abandoned.clone();
         self.attempts.spawn(async move {
             tokio::select! {
+                biased; // What has just ended counts.
                 () = work => {}
                 () = abandoned.cancelled() => {}
             }
@@ -165,7 +168,7 @@ impl Shared {
         task: TaskId,
         ask: impl Fn() -> R,
     ) -> Option<Result<T, StoreError>> {
-        let mut pauses = Pauses::new();
+        let mut pauses = Pauses::new(&self.clock);
         loop {
             match ask().await {
                 Err(error) if error.is_transient() => {
@@ -174,8 +177,9 @@ impl Shared {
                 answer => return Some(answer),
             }
             tokio::select! {
-                () = self.clock.sleep(pauses.next()) => {}
+                biased;
                 () = self.attempts.stopping() => return None,
+                () = self.clock.sleep(pauses.next()) => {}
             }
         }
     }
@@ -236,6 +240,7 @@ impl Executor {
             token: Token::default(),
             fleet: watch::Sender::new(1),
             trial: Semaphore::new(1),
+            doubt: Notify::new(),
             attempts,
             abandoned: CancellationToken::new(),
             scheduled,
@@ -303,8 +308,12 @@ impl Executor {
         self.intake(submissions, |shared, delivery| async move {
             submissions::take(&shared, delivery).await;
         });
-        let all: Vec<Arc<QueueSlots>> = queues.iter().map(|(slots, _)| Arc::clone(slots)).collect();
         for (slots, deliveries) in queues {
+            self.intake.spawn(idle::look(
+                Arc::clone(shared),
+                Arc::clone(&slots),
+                self.intake.clone(),
+            ));
             self.intake.spawn(intake::serve(
                 Arc::clone(shared),
                 slots,
@@ -312,8 +321,8 @@ impl Executor {
                 self.intake.clone(),
             ));
         }
-        self.intake
-            .spawn(idle::look(Arc::clone(shared), all, self.intake.clone()));
+        let adopts = idle::adopt_what_is_ours(Arc::clone(shared), self.intake.clone());
+        self.intake.spawn(adopts);
         Ok(())
     }
 
@@ -328,8 +337,9 @@ impl Executor {
         self.intake.spawn(async move {
             loop {
                 let delivery = tokio::select! {
-                    delivery = deliveries.next() => delivery,
+                    biased; // A flood of deliveries must not hold up the end.
                     () = background.stopping() => None,
+                    delivery = deliveries.next() => delivery,
                 };
                 let Some(delivery) = delivery else { return };
                 background.spawn(carry_out(Arc::clone(&shared), delivery));

@@ -1,6 +1,6 @@
 //! The attempts that run in this executor, and how to stop them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,7 +12,7 @@ use crate::domain::{Attempt, Delivery, Task, TaskId};
 /// The attempts that run in this executor.
 #[derive(Debug, Default)]
 pub(super) struct RunningAttempts {
-    attempts: Arc<Mutex<HashMap<TaskId, Entry>>>,
+    attempts: Arc<Mutex<BTreeMap<TaskId, Entry>>>,
     /// The tasks that are being claimed, run or settled here.
     held: Arc<Held>,
 }
@@ -60,7 +60,7 @@ struct Entry {
 pub(super) struct Running {
     task: TaskId,
     attempt: Attempt,
-    attempts: Arc<Mutex<HashMap<TaskId, Entry>>>,
+    attempts: Arc<Mutex<BTreeMap<TaskId, Entry>>>,
     stop: watch::Receiver<Option<Stop>>,
 }
 
@@ -107,6 +107,13 @@ impl RunningAttempts {
         }
     }
 
+    /// Whether this very attempt of `task` runs here.
+    pub(super) fn runs(&self, task: &Task) -> bool {
+        let attempts = self.lock();
+        let entry = attempts.get(&task.id);
+        entry.is_some_and(|entry| entry.attempt == task.attempt)
+    }
+
     /// Asks the attempt of `task` to stop; whether it runs here. The first reason stays.
     pub(super) fn stop(&self, task: TaskId, stop: Stop) -> bool {
         match self.lock().get(&task) {
@@ -143,7 +150,7 @@ impl RunningAttempts {
         self.lock().len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<TaskId, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<TaskId, Entry>> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

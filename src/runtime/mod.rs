@@ -300,11 +300,13 @@ impl Runtime {
         } = self;
         services.stop();
         tokio::select! {
+            biased;
             () = services.ended() => {}
             () = clock.sleep(LAST_WORDS_LIMIT) => {}
         }
         drop(group);
         tokio::select! {
+            biased;
             () = carriers.ended() => {}
             () = clock.sleep(LAST_WORDS_LIMIT) => {}
         }

@@ -58,7 +58,7 @@ enum End {
 impl Consumer {
     /// Consumes until nobody wants deliveries any more.
     pub(super) async fn run(mut self) {
-        let mut pauses = Pauses::new();
+        let mut pauses = Pauses::new(&self.clock);
         let mut is_logged = false;
         while let Some(link) = self.link().await {
             let trouble = match self.consume_on(&link).await {

@@ -74,7 +74,7 @@ pub(super) struct Publisher {
 impl Publisher {
     /// Publishes until it shall stop; then answers everybody who still waits.
     pub(super) async fn run(mut self) {
-        let mut pauses = Pauses::new();
+        let mut pauses = Pauses::new(&self.clock);
         while let Some(link) = self.link().await {
             let Ok(channel) = confirming_channel(&link).await else {
                 if !link.is_failed() {
@@ -140,6 +140,7 @@ impl Publisher {
         let mut late_look = self.clock.sleep(LATE_LOOK_INTERVAL);
         let mut end = None;
         let mut refusals = 0;
+        let mut blocked_at = None;
         loop {
             if let Some(end) = end.take_if(|_| waiting.is_empty()) {
                 return end;
@@ -182,8 +183,15 @@ impl Publisher {
                 () = self.stop.cancelled(), if !self.requests.is_closed() => self.requests.close(),
                 () = &mut late_look, if !waiting.is_empty() => {
                     late_look = self.clock.sleep(LATE_LOOK_INTERVAL);
-                    let is_late = waiting.give_up_late(self.clock.monotonic());
-                    if is_late && !self.status.is_blocked() {
+                    let now = self.clock.monotonic();
+                    if self.status.is_blocked() {
+                        blocked_at = Some(now);
+                    }
+                    let is_late = waiting.give_up_late(now);
+                    // What was held back by an alarm is not late through the link's fault, nor just after it.
+                    let is_excused =
+                        blocked_at.is_some_and(|at| now.saturating_sub(at) < CONFIRM_DURATION_MAX);
+                    if is_late && !is_excused {
                         link.fail("it did not confirm a message in time");
                     }
                 }

@@ -43,7 +43,7 @@ impl Supervisor {
     /// Keeps a link open until the users shall stop, beginning with what the first attempt has brought.
     pub(super) async fn run(self, first: Result<Arc<Link>, BrokerError>) {
         let mut next = first;
-        let mut pauses = Pauses::new();
+        let mut pauses = Pauses::new(&self.clock);
         let mut is_lost = false;
         loop {
             let (reason, is_over) = match next {

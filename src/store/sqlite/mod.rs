@@ -82,6 +82,15 @@ impl SqliteStore {
     /// [`StoreError::Address`]: the text is no address, or the file is no SQLite file.
     /// [`StoreError::Denied`]: the file cannot be opened or created.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
+        Self::open_with_clock(url, SystemClock::shared()).await
+    }
+
+    /// As [`SqliteStore::open`], by another clock than the host's: whoever moves it moves due times and leases.
+    ///
+    /// # Errors
+    ///
+    /// As [`SqliteStore::open`].
+    pub async fn open_with_clock(url: &str, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::from_str(url)
             .map_err(|cause| StoreError::Address {
                 reason: cause.to_string(),
@@ -107,7 +116,7 @@ impl SqliteStore {
             writer,
             readers,
             is_shared: false,
-            clock: SystemClock::shared(),
+            clock,
         })
     }
 

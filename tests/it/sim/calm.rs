@@ -1,0 +1,197 @@
+//! When nothing goes wrong, everything is prompt: what is found only because somebody looks again after seconds was
+//! lost by us, not by the network. And nothing has leaked: every slot can be used.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use longshore::domain::limits::LEASE_DURATION;
+use longshore::domain::{RetryPolicy, TaskId, TaskState};
+
+use super::chance::Chance;
+use super::fleet::{Fleet, Role};
+use super::hub::Violated;
+use super::run::until_all_has_ended;
+use super::time::wall;
+use super::users;
+use super::work::{Spec, Work, submission};
+
+/// How long a few messages and a few calls of the store take at most, with timers that fire a little late. Far below
+/// every interval at which somebody looks for what was lost.
+const PROMPT: Duration = Duration::from_millis(150);
+
+/// How long a lost executor is found at the latest after its lease: the longest pause of a housekeeper, and a little.
+const FOUND: Duration = Duration::from_secs(8);
+
+/// The longest that a task which was taken over may take.
+const PROBE: Duration = Duration::from_mins(1);
+
+/// Tries everything once more, in calm.
+pub(super) async fn probe(fleet: &Arc<Fleet>, chance: &mut Chance) -> Result<(), Violated> {
+    let hub = &fleet.hub;
+    // So that every executor has been there for a whole lease: only then does it find others lost.
+    hub.run_until(hub.now() + LEASE_DURATION).await?;
+    hub.say("the calm begins");
+    promptly(fleet, chance).await?;
+    all_slots(fleet, chance).await?;
+    cancelled(fleet, chance).await?;
+    // It takes as long as all the others together.
+    if fleet.executors().len() > 1 && chance.hits(300) {
+        taken_over(fleet, chance).await?;
+    }
+    Ok(())
+}
+
+fn quick(millis: u64) -> Work {
+    Work {
+        millis,
+        ..Work::default()
+    }
+}
+
+/// Lets users come with `specs`, and waits until all has ended.
+async fn done(fleet: &Arc<Fleet>, specs: &[Spec], chance: &mut Chance) -> Result<(), Violated> {
+    users::come(
+        fleet,
+        &specs.iter().map(at_once).collect::<Vec<_>>(),
+        chance,
+    );
+    until_all_has_ended(fleet).await
+}
+
+/// A user waits from the moment of the submission: specs are made with the time of the whole simulation.
+fn at_once(spec: &Spec) -> Spec {
+    Spec {
+        submitted_at: Duration::ZERO,
+        ..spec.clone()
+    }
+}
+
+fn late(fleet: &Fleet, what: &str, task: TaskId, from: Timestamp, limit: Duration) {
+    let mut model = fleet.hub.model();
+    let Some(row) = model.row(task).cloned() else {
+        return model.violated(format!("{what}: it was never stored"));
+    };
+    let ended = row.finished_at.unwrap_or(Timestamp::MAX);
+    if ended.duration_since(from) > jiff::SignedDuration::try_from(limit).unwrap() {
+        model.violated(format!(
+            "{what}: late in calm, from {from}, within {limit:?}: {row:?}"
+        ));
+    }
+}
+
+/// A plain task, one with a start, one that is retried, and one with sub-tasks.
+async fn promptly(fleet: &Arc<Fleet>, chance: &mut Chance) -> Result<(), Violated> {
+    let hub = &fleet.hub;
+    let begun = wall(hub.now());
+    let millis = Duration::from_millis;
+    let plain = Spec::new(submission("work", quick(0)), hub.now(), chance);
+    done(fleet, std::slice::from_ref(&plain), chance).await?;
+    late(fleet, "plain", plain.id(), begun, PROMPT);
+
+    let begun = wall(hub.now());
+    let start = begun + Duration::from_secs(9);
+    let mut scheduled = Spec::new(submission("work", quick(0)), hub.now(), chance);
+    scheduled.submission.run_at = Some(start);
+    let delay = Duration::from_secs(2);
+    let retry = RetryPolicy::new(2, delay, delay).unwrap();
+    let shaky = Work {
+        failures: 1,
+        ..quick(0)
+    };
+    let retried = Spec::new(
+        submission("shaky", shaky).with_retry(retry),
+        hub.now(),
+        chance,
+    );
+    done(fleet, &[scheduled.clone(), retried.clone()], chance).await?;
+    late(fleet, "scheduled", scheduled.id(), start, PROMPT);
+    late(fleet, "retried", retried.id(), begun, PROMPT * 2 + delay);
+
+    let begun = wall(hub.now());
+    let parent = Work {
+        children: 2,
+        ..quick(0)
+    };
+    let parent = Spec::new(submission("parent", parent), hub.now(), chance);
+    done(fleet, std::slice::from_ref(&parent), chance).await?;
+    for child in 0..2 {
+        let child = TaskId::of_subtask(parent.id(), &child.to_string());
+        late(fleet, "a sub-task", child, begun, PROMPT * 2 + millis(150));
+    }
+    Ok(())
+}
+
+/// As many tasks as there are slots: they run at the same time.
+async fn all_slots(fleet: &Arc<Fleet>, chance: &mut Chance) -> Result<(), Violated> {
+    let hub = &fleet.hub;
+    let slots = |role: &Role| match role {
+        Role::Web => 0,
+        Role::Executor { slots } => usize::from(*slots),
+    };
+    let slots: usize = fleet.places.iter().map(|place| slots(&place.role)).sum();
+    let begun = wall(hub.now());
+    let specs: Vec<_> = (0..slots)
+        .map(|_| Spec::new(submission("work", quick(1_000)), hub.now(), chance))
+        .collect();
+    done(fleet, &specs, chance).await?;
+    for spec in &specs {
+        let limit = PROMPT * 2 + Duration::from_secs(1);
+        late(fleet, "one for each slot", spec.id(), begun, limit);
+    }
+    Ok(())
+}
+
+/// A task that runs, and stops as soon as somebody cancels it.
+async fn cancelled(fleet: &Arc<Fleet>, chance: &mut Chance) -> Result<(), Violated> {
+    let hub = &fleet.hub;
+    let polite = Work {
+        is_polite: true,
+        ..quick(60_000)
+    };
+    let mut spec = Spec::new(submission("work", polite), hub.now(), chance);
+    spec.cancelled_at = Some(Duration::from_secs(2));
+    let wish = wall(hub.now() + Duration::from_secs(2));
+    done(fleet, std::slice::from_ref(&spec), chance).await?;
+    late(fleet, "cancelled", spec.id(), wish, PROMPT);
+    Ok(())
+}
+
+/// A task whose executor dies: it is found, and goes on at once.
+async fn taken_over(fleet: &Arc<Fleet>, chance: &mut Chance) -> Result<(), Violated> {
+    let hub = &fleet.hub;
+    let spec = Spec::new(submission("work", quick(3_000)), hub.now(), chance);
+    users::come(fleet, &[at_once(&spec)], chance);
+    hub.run_until(hub.now() + Duration::from_secs(1)).await?;
+    let row = hub.model().row(spec.id()).cloned();
+    let owner = row.and_then(|row| row.executor.filter(|_| row.state == TaskState::Running));
+    let owns = |executor: Option<Arc<_>>| -> bool {
+        let executor: Option<Arc<longshore::runtime::RunningExecutor>> = executor;
+        executor.is_some_and(|executor| Some(executor.id()) == owner)
+    };
+    let all = fleet.executors();
+    let Some(victim) = all.into_iter().find(|one| owns(one.executor())) else {
+        hub.model().violated("taken over: nobody runs the task");
+        return Err(Violated);
+    };
+    let died = wall(hub.now());
+    fleet.let_die();
+    fleet.kill(&victim);
+    let until = hub.now() + PROBE;
+    while hub.now() < until && fleet.users.load(Ordering::Relaxed) > 0 {
+        hub.run_until(hub.now() + PROMPT).await?;
+    }
+    let limit = LEASE_DURATION + FOUND + Duration::from_secs(3) + PROMPT;
+    late(fleet, "taken over", spec.id(), died, limit);
+    let row = hub.model().row(spec.id()).cloned();
+    let released = row.and_then(|row| row.ready_at).unwrap_or(died);
+    let limit = Duration::from_secs(3) + PROMPT;
+    late(fleet, "announced again", spec.id(), released, limit);
+    let users = fleet.users.load(Ordering::Relaxed);
+    if users > 0 {
+        hub.model()
+            .violated(format!("{users} users wait after the calm"));
+    }
+    Ok(())
+}

@@ -1,0 +1,257 @@
+//! A process dies at each point of a task's path, one after the other: before a call of store or broker has left it,
+//! and after the call was carried out but before the answer has come. Another executor and another web server live.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore::broker::{Broker, Content, Ingress, Message};
+use longshore::domain::{Delivery, RetryPolicy};
+use serde_json::json;
+
+use super::chance::Chance;
+use super::fleet::{Fleet, Role};
+use super::hub::{Hub, Violated};
+use super::network::Network;
+use super::process::Process;
+use super::run::{Outcome, check_ends, on_one_thread, outcome, until_all_has_ended};
+use super::time::wall;
+use super::users;
+use super::work::{Spec, Work, submission};
+use super::{complaint, spread};
+
+/// Where the victim dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moment {
+    /// The call never leaves it.
+    Before,
+    /// The call is carried out, and it never hears so.
+    After,
+}
+
+/// Who dies at which of its calls.
+#[derive(Debug)]
+pub(super) struct Crash {
+    victim: &'static str,
+    /// The number of the call; `None` when it lives.
+    point: Option<usize>,
+    moment: Moment,
+    /// The calls that the victim has made.
+    seen: Vec<&'static str>,
+}
+
+impl Crash {
+    /// A process makes a call: tells whether it dies of it.
+    pub(super) fn meets(&mut self, process: &Process, method: &'static str) -> Option<Moment> {
+        if process.name != self.victim {
+            return None;
+        }
+        self.seen.push(method);
+        (self.point == Some(self.seen.len() - 1)).then_some(self.moment)
+    }
+}
+
+/// The victims: the first start of the first web server, and of the first executor.
+const WEB: &str = "web0.1";
+const EXECUTOR: &str = "executor2.1";
+
+/// When the victim leaves in order, if it is an executor that still lives.
+const DRAINED_AT: Duration = Duration::from_secs(23);
+
+/// Another executor, which dies in any case: the victim may be the one that takes over from it.
+const LOST: &str = "executor4.1";
+
+/// When it dies: while it runs something.
+const LOST_AT: Duration = Duration::from_millis(2_200);
+
+/// Everything that can happen to a task on its way, some of it twice so that both executors have a part.
+fn specs(chance: &mut Chance) -> Vec<Spec> {
+    let seconds = Duration::from_secs;
+    let work = |millis, is_polite| Work {
+        millis,
+        is_polite,
+        ..Work::default()
+    };
+    let mut specs = Vec::new();
+    for round in [0, 1] {
+        let at = |millis: u64| seconds(round) + Duration::from_millis(millis);
+        specs.push(Spec::new(
+            submission("work", work(10, false)),
+            at(500),
+            chance,
+        ));
+        let mut scheduled = Spec::new(submission("work", work(10, false)), at(600), chance);
+        scheduled.submission.run_at = Some(wall(at(3_000)));
+        specs.push(scheduled);
+        let mut once = Spec::new(submission("work", work(1_500, false)), at(700), chance);
+        once.submission.options.delivery = Delivery::Once;
+        specs.push(once);
+        let shaky = Work {
+            failures: 1,
+            ..work(10, false)
+        };
+        let retry = RetryPolicy::new(3, seconds(1), seconds(2)).unwrap();
+        let shaky = submission("shaky", shaky).with_retry(retry);
+        let mut shaky = Spec::new(shaky, at(2_500), chance);
+        shaky.failures = Some(1);
+        specs.push(shaky);
+        let parent = Work {
+            children: 2,
+            ..work(10, false)
+        };
+        specs.push(Spec::new(submission("parent", parent), at(4_000), chance));
+        let mut cancelled = Spec::new(submission("work", work(30_000, true)), at(5_000), chance);
+        cancelled.cancelled_at = Some(at(6_500));
+        specs.push(cancelled);
+    }
+    for _ in 0..4 {
+        let mut unwanted = Spec::new(submission("work", work(10, false)), seconds(1), chance);
+        unwanted.submission.run_at = Some(wall(seconds(60)));
+        unwanted.cancelled_at = Some(seconds(7));
+        specs.push(unwanted);
+    }
+    // Some run where an executor is lost, and some while the victim leaves.
+    for (millis, at) in [(1_500, 2), (4_000, 22)] {
+        for _ in 0..3 {
+            specs.push(Spec::new(
+                submission("work", work(millis, false)),
+                seconds(at),
+                chance,
+            ));
+        }
+    }
+    specs
+}
+
+/// Runs the scenario; `victim` dies at the call with this number.
+fn scenario(
+    victim: &'static str,
+    point: Option<usize>,
+    moment: Moment,
+) -> (Outcome, Vec<&'static str>) {
+    on_one_thread(async |idle| {
+        let mut chance = Chance::new(7);
+        let hub = Hub::new(chance.next(), Network::calm(), idle).await;
+        *hub.crash() = Some(Crash {
+            victim,
+            point,
+            moment,
+            seen: Vec::new(),
+        });
+        let slots = Role::Executor { slots: 3 };
+        let fleet = Fleet::start(&hub, &[Role::Web, Role::Web, slots, slots, slots]);
+        fleet.let_die();
+        let mut specs = specs(&mut chance);
+        users::come(&fleet, &specs, &mut chance);
+        let foreign = Spec::new(
+            submission("work", Work::default()),
+            Duration::ZERO,
+            &mut chance,
+        );
+        submit_by_message(&fleet, &foreign).await;
+        specs.push(foreign);
+        // The violation is in the model.
+        drop(Box::pin(live(&fleet, &specs, victim)).await);
+        let seen = std::mem::take(&mut hub.crash().as_mut().unwrap().seen);
+        (outcome(&hub), seen)
+    })
+}
+
+/// A client without the store: the whole task goes by the broker, twice.
+async fn submit_by_message(fleet: &Fleet, spec: &Spec) {
+    let body = json!({"id": spec.id().to_string(), "action": "work", "input": Work::default()});
+    let message = Message {
+        ingress: Ingress::Submissions,
+        key: "submission".to_owned(),
+        id: spec.id().to_string(),
+        content: Content::Json,
+        body: body.to_string().into_bytes(),
+    };
+    let answers = fleet
+        .hub
+        .embedded
+        .publish(vec![message.clone(), message])
+        .await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+}
+
+async fn live(fleet: &Arc<Fleet>, specs: &[Spec], victim: &str) -> Result<(), Violated> {
+    let hub = &fleet.hub;
+    let named = |name: &str| {
+        let executors = fleet.executors();
+        executors.into_iter().find(|one| one.process.name == name)
+    };
+    hub.run_until(LOST_AT).await?;
+    if let Some(lost) = named(LOST) {
+        fleet.kill(&lost);
+    }
+    hub.run_until(DRAINED_AT).await?;
+    if let Some(victim) = named(victim) {
+        fleet.drain(victim, Duration::from_secs(1));
+    }
+    until_all_has_ended(fleet).await?;
+    check_ends(fleet, specs);
+    Ok(())
+}
+
+/// Lets `victim` die at each of its calls. `methods` are those that it must have died of, and `points_min` is less than
+/// there are today: far fewer would mean that calls go past the points.
+#[expect(
+    clippy::print_stderr,
+    reason = "how many points there are shall be seen"
+)]
+fn dies_everywhere(victim: &'static str, methods: &[&str], points_min: usize) {
+    let (whole, seen) = scenario(victim, None, Moment::Before);
+    assert_eq!(complaint(victim, &whole), None);
+    let found: BTreeSet<&str> = seen.iter().copied().collect();
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), methods);
+    assert!(seen.len() >= points_min, "{} points: {seen:?}", seen.len());
+    let moments = [Moment::Before, Moment::After];
+    let points: Vec<_> = (0..seen.len())
+        .flat_map(|point| moments.map(|moment| (point, moment)))
+        .collect();
+    eprintln!("{victim}: {} points, {} deaths", seen.len(), points.len());
+    let complaints = spread(&points, |(point, moment)| {
+        let count = seen[..=*point]
+            .iter()
+            .filter(|method| **method == seen[*point]);
+        let name = format!("{victim}: {} #{} ({moment:?})", seen[*point], count.count());
+        let (outcome, met) = scenario(victim, Some(*point), *moment);
+        assert_eq!(met[..=*point], seen[..=*point], "{name} is another point");
+        complaint(&name, &outcome)
+    });
+    let complaints: Vec<_> = complaints.into_iter().flatten().collect();
+    let (failed, all) = (complaints.len(), points.len());
+    if let Some(first) = complaints.first() {
+        panic!("{failed} of {all} deaths do harm; the first:\n{first}");
+    }
+}
+
+#[test]
+fn an_executor_may_die_at_any_call_of_store_or_broker() {
+    let methods = [
+        "append_logs",
+        "cancel",
+        "claim",
+        "claim_idle",
+        "consume",
+        "due",
+        "enroll",
+        "prune",
+        "publish",
+        "queues",
+        "renew",
+        "retire",
+        "settle",
+        "submit",
+        "take_over",
+        "tasks",
+    ];
+    dies_everywhere(EXECUTOR, &methods, 60);
+}
+
+#[test]
+fn a_web_server_may_die_at_any_call_of_store_or_broker() {
+    let methods = ["cancel", "consume", "ended", "publish", "submit", "tasks"];
+    dies_everywhere(WEB, &methods, 20);
+}

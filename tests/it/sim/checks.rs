@@ -29,6 +29,8 @@ pub(super) struct Model {
 struct Act {
     method: &'static str,
     executor: Option<ExecutorId>,
+    /// The tasks whose end was stored.
+    stored: BTreeSet<TaskId>,
 }
 
 /// The action of one attempt, while it runs.
@@ -78,7 +80,11 @@ impl Model {
 
     /// The store has carried out a call.
     pub(super) fn act(&mut self, method: &'static str, executor: Option<ExecutorId>) {
-        self.last = Act { method, executor };
+        self.last = Act {
+            method,
+            executor,
+            stored: BTreeSet::new(),
+        };
     }
 
     /// Somebody was told that the task is stored.
@@ -160,7 +166,10 @@ impl Model {
                         "the end of an attempt was refused to its owner: {one:?}"
                     ));
                 }
-                Settled::Stored { state, .. } => self.ended([(one.task, *state)]),
+                Settled::Stored { state, .. } => {
+                    self.last.stored.insert(one.task);
+                    self.ended([(one.task, *state)]);
+                }
                 Settled::Stale => {}
             }
         }
@@ -235,6 +244,9 @@ impl Model {
         let is_lost = || self.leases.get(&owner).is_none_or(|until| *until <= now);
         match self.last.method {
             _ if stays && row.executor == Some(owner) => None,
+            "settle" if !self.last.stored.contains(&row.id) => {
+                Some("an end that was refused has changed the row")
+            }
             "settle" | "retire" if self.last.executor == Some(owner) => None,
             "take_over" if is_lost() => None,
             _ => Some("a running task was taken from its owner"),

@@ -45,21 +45,43 @@ pub(super) fn on_one_thread<T>(simulate: impl AsyncFnOnce(Arc<Idle>) -> T) -> T 
     runtime.block_on(simulate(idle))
 }
 
+/// Every how manieth seed has one executor, which is lost, finds itself lost, and meets its own former attempts: rare
+/// where everything goes wrong at once.
+const ALONE: u64 = 10;
+
 /// Runs the simulation of one seed.
 pub(super) fn seed(seed: u64) -> Outcome {
     on_one_thread(async |idle| {
         let mut chance = Chance::new(seed);
-        let network = Network::faulty(&mut chance);
+        let is_alone = seed.is_multiple_of(ALONE);
+        let network = if is_alone {
+            Network::slow()
+        } else {
+            Network::faulty(&mut chance)
+        };
         let hub = Hub::new(chance.next(), network, idle).await;
-        let roles = roles(&mut chance);
+        let roles = if is_alone {
+            vec![Role::Web, Role::Executor { slots: 4 }]
+        } else {
+            roles(&mut chance)
+        };
         hub.say(format_args!("{roles:?}"));
         hub.say(format_args!("{:?}", hub.network().clone()));
         let fleet = Fleet::start(&hub, &roles);
         let count = 6 + chance.below(9);
-        let specs: Vec<_> = (0..count).map(|_| Spec::any(FAULTS, &mut chance)).collect();
+        let specs: Vec<_> = if is_alone {
+            (0..3).map(|_| Spec::long(FAULTS, &mut chance)).collect()
+        } else {
+            (0..count).map(|_| Spec::any(FAULTS, &mut chance)).collect()
+        };
         users::come(&fleet, &specs, &mut chance);
+        let chaos = if is_alone {
+            Chaos::of_one_alone(chance.fork())
+        } else {
+            Chaos::new(chance.fork())
+        };
         // The violation is in the model.
-        drop(Box::pin(live(&fleet, &specs, chance)).await);
+        drop(Box::pin(live(&fleet, &specs, chaos, chance)).await);
         outcome(&hub)
     })
 }
@@ -84,9 +106,13 @@ pub(super) fn outcome(hub: &Hub) -> Outcome {
     }
 }
 
-async fn live(fleet: &Arc<Fleet>, specs: &[Spec], mut chance: Chance) -> Result<(), Violated> {
+async fn live(
+    fleet: &Arc<Fleet>,
+    specs: &[Spec],
+    mut chaos: Chaos,
+    mut chance: Chance,
+) -> Result<(), Violated> {
     let hub = &fleet.hub;
-    let mut chaos = Chaos::new(chance.fork());
     loop {
         let next = hub.now() + chaos.pause();
         hub.run_until(next.min(FAULTS)).await?;

@@ -152,6 +152,16 @@ impl Spec {
         self.submission.id.unwrap()
     }
 
+    /// A task that takes long and does not stop when it is asked to, submitted until `latest`.
+    pub(super) fn long(latest: Duration, chance: &mut Chance) -> Self {
+        let at = chance.between(Duration::ZERO, latest / 2);
+        let work = Work {
+            millis: 20_000 + 1_000 * u64::try_from(chance.below(30)).unwrap(),
+            ..Work::default()
+        };
+        Self::new(submission("work", work), at, chance)
+    }
+
     /// A task of any kind, submitted until `latest`.
     pub(super) fn any(latest: Duration, chance: &mut Chance) -> Self {
         let seconds = |chance: &mut Chance, least, most| {

@@ -50,10 +50,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .await?
         .into_task();
     // A parent ends on its own: whoever wants the sub-tasks waits for them too.
-    for task in client.tree(parent.id).await?.iter().skip(1) {
+    for task in client.tree(parent.id).await?.tasks.iter().skip(1) {
         let _ended = client.wait(task.id, PATIENCE).await?;
     }
-    for task in client.tree(parent.id).await? {
+    for task in client.tree(parent.id).await?.tasks {
         let indent = if task.parent.is_some() { "  " } else { "" };
         println!("{indent}{}", line(&task));
     }

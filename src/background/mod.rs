@@ -1,7 +1,10 @@
 //! Work in the background of a process: started in one place, so that shutting down can wait for it.
 
 use std::future::Future;
+use std::sync::mpsc;
+use std::{io, thread};
 
+use tokio::runtime;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -12,12 +15,39 @@ pub struct Background {
     /// What the whole has started, when this is a part of it.
     whole: Option<TaskTracker>,
     stop: CancellationToken,
+    threads: Threads,
+}
+
+/// Whether work may have a thread of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Threads {
+    #[default]
+    Own,
+    /// Everything on the thread of the one who starts it: for simulated time.
+    One,
 }
 
 impl Background {
     /// Nothing started yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// One that starts no threads, for a simulation: whatever runs, runs in turn.
+    pub fn on_one_thread() -> Self {
+        Self {
+            threads: Threads::One,
+            ..Self::default()
+        }
+    }
+
+    /// Another of the same kind, which is stopped and waited for on its own.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self {
+            threads: self.threads,
+            ..Self::default()
+        }
     }
 
     /// A part that stops with the whole, and can be stopped and waited for on its own.
@@ -27,6 +57,7 @@ impl Background {
             tracker: TaskTracker::new(),
             whole: Some(self.tracker.clone()),
             stop: self.stop.child_token(),
+            threads: self.threads,
         }
     }
 
@@ -44,6 +75,39 @@ impl Background {
             Some(whole) => tokio::spawn(whole.track_future(future)),
             None => tokio::spawn(future),
         });
+    }
+
+    /// Starts `future` on a thread of its own, with timers and sockets of its own: it goes on while others block every
+    /// thread that they share. For the little that must never be late.
+    ///
+    /// # Errors
+    ///
+    /// The machine gives no thread, or no sockets; nothing was started.
+    pub fn spawn_apart<F>(&self, name: &str, future: F) -> io::Result<()>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        if self.threads == Threads::One {
+            self.spawn(future);
+            return Ok(());
+        }
+        let future = self.tracker.track_future(future);
+        let whole = self.whole.as_ref().map(TaskTracker::token);
+        let (begun, outcome) = mpsc::sync_channel(1);
+        let run = move || {
+            let runtime = runtime::Builder::new_current_thread().enable_all().build();
+            // Whoever starts it waits for this.
+            match runtime {
+                Ok(runtime) => {
+                    drop(begun.send(Ok(())));
+                    runtime.block_on(future);
+                }
+                Err(error) => drop(begun.send(Err(error))),
+            }
+            drop(whole);
+        };
+        drop(thread::Builder::new().name(name.to_owned()).spawn(run)?);
+        outcome.recv().map_err(io::Error::other)?
     }
 
     /// Resolves once the work shall stop.

@@ -122,8 +122,26 @@ pub enum Source {
     /// Nudges to one executor and control messages to all: a queue of its own. Made by `consume`; gone with the
     /// process.
     Control(ExecutorId),
+    /// The token of one executor, in a queue of its own: one delivery for each connection, to be held unsettled. When the
+    /// consumer ends with the token in hand, however it ends, a notice of it goes to [`Source::Deaths`]. Settled, it is
+    /// forgotten. Made by `consume`.
+    Token(ExecutorId),
+    /// Notices of executors whose connection ended with the token in hand, shared by all executors: the routing key says
+    /// whose, see [`topology::dead_executor`].
+    Deaths,
     /// Every event there is, read without taking it away.
     History(Since),
+}
+
+impl Source {
+    /// Whose token it is, if it is one.
+    pub(crate) const fn token_of(&self) -> Option<ExecutorId> {
+        if let Self::Token(executor) = self {
+            Some(*executor)
+        } else {
+            None
+        }
+    }
 }
 
 /// Where a reader of the history begins.

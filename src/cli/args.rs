@@ -116,6 +116,15 @@ pub(super) enum Command {
     },
     /// Looks at everything that must be right: versions, reachability, schema, topology, clocks.
     Doctor,
+    /// Proves that no task is lost, doubled or stuck: holds everything stored against its rules.
+    ///
+    /// Each line is one violation: the rule (KIND), the task or executor, and what was found. Nothing is changed without
+    /// `--fix`. It reads every task once; work goes on meanwhile. A task that is `ready` for a minute is held against the
+    /// broker's queues when `broker.management_url` is set, and against the executors' free slots otherwise.
+    #[command(
+        after_help = "Exit status: 0 nothing is wrong, or all of it is repaired; 1 violations are left."
+    )]
+    Audit(AuditArgs),
     /// Measures this machine and these servers.
     Bench {
         #[command(subcommand)]
@@ -375,6 +384,17 @@ pub(super) enum BrokerVerb {
 pub(super) enum ConfigVerb {
     /// Shows each setting, its value and where that came from. Passwords are masked.
     Show,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AuditArgs {
+    /// Repair what is safe: release what runs without an owner, set missing timers, announce again, delete what
+    /// nobody can use. Never ends a task that did not end, and never makes up an output.
+    #[arg(long)]
+    pub(super) fix: bool,
+    /// Read the rows of final tasks as well, to see whether they can be read.
+    #[arg(long)]
+    pub(super) all: bool,
 }
 
 #[derive(Debug, Subcommand)]

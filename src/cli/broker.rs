@@ -1,5 +1,7 @@
 //! `longshore broker`.
 
+use std::collections::BTreeMap;
+
 use super::args::{BrokerVerb, Common, Flags};
 use super::complaint::Complaint;
 use super::output::{Format, Output};
@@ -75,6 +77,23 @@ pub(super) async fn differences(config: &Config) -> Result<Vec<Change>, Complain
 /// The version of the broker.
 pub(super) async fn version(config: &Config) -> Result<String, Complaint> {
     Ok(management(config)?.version().await?)
+}
+
+/// How many messages the work queue of each of `queues` holds; `None` when there is no management interface to ask.
+pub(super) async fn work(
+    config: &Config,
+    queues: impl IntoIterator<Item = &QueueName>,
+) -> Result<Option<BTreeMap<QueueName, u64>>, Complaint> {
+    let has_queues = matches!(config.broker.url, Some(BrokerAddress::Amqp(_)) | None);
+    if config.broker.management_url.is_none() || !has_queues {
+        return Ok(None);
+    }
+    let messages = management(config)?.messages().await?;
+    let held = queues.into_iter().map(|queue| {
+        let held = messages.get(&topology::work_queue(queue));
+        (queue.clone(), held.copied().unwrap_or(0))
+    });
+    Ok(Some(held.collect()))
 }
 
 fn show(output: Output, changes: &[Change]) -> Result<(), Complaint> {

@@ -136,7 +136,7 @@ impl Work {
     /// Follows the work to its end, with a bar where somebody looks.
     async fn watch(&self, client: &Client, output: Output) -> Result<Ended, Complaint> {
         let folder = ended(client, self.folder).await?;
-        let tree = client.tree(self.folder).await?;
+        let tree = client.tree(self.folder).await?.tasks;
         output.say(&format!(
             "submitted: 3 tasks, one of them created {} sub-tasks",
             tree.len() - 1

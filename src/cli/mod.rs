@@ -1,6 +1,7 @@
 //! The command line: noun, then verb. stdout is data, stderr is for people.
 
 mod args;
+mod audit;
 mod bench;
 mod broker;
 mod complaint;
@@ -88,6 +89,7 @@ async fn carry_out(cli: Cli, output: Output) -> Result<ExitStatus, Complaint> {
         Command::Db { verb } => db::run(&common, verb, output).await,
         Command::Broker { verb } => broker::run(&common, verb, output).await,
         Command::Config { verb } => config::run(&common, &verb, output),
+        Command::Audit(args) => audit::run(&common, &args, output).await,
         Command::Doctor => doctor::run(&common, output).await,
         Command::Bench { scenario } => Box::pin(bench::run(&common, scenario, output)).await,
     }

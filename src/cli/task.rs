@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::domain::limits::PAGE_MAX;
 use crate::domain::{LogChunk, LogPosition, PayloadLimits, Submission, Task, TaskId, TaskState};
 use crate::runtime::Runtime;
-use crate::store::{Cancelled, List};
+use crate::store::{Cancelled, List, Listed};
 use crate::wire::{LogChunkJson, RetryJson, SubmissionJson, TaskJson, WhyJson};
 
 /// How long a wait without a limit lasts: one look follows the other.
@@ -277,25 +277,35 @@ async fn list(config: &Config, args: ListArgs, output: Output) -> Result<ExitSta
         limit: args.limit,
     };
     let store = config.store.address()?.open().await?;
-    let tasks = store.list(&list).await?;
+    let listed = store.list(&list).await?;
     store.close().await;
-    show_tasks(output, &tasks)?;
-    if tasks.len() == list.limit
-        && let Some(last) = tasks.last()
-    {
-        output.say(&format!("there may be more: add `--cursor {}`", last.id));
+    show_tasks(output, &listed.tasks)?;
+    say_unreadable(output, &listed);
+    if let Some(last) = listed.next(list.limit) {
+        output.say(&format!("there may be more: add `--cursor {last}`"));
     }
     Ok(ExitStatus::Done)
 }
 
+/// Names the rows that could not be shown.
+fn say_unreadable(output: Output, listed: &Listed) {
+    for row in &listed.unreadable {
+        output.say(&format!("left out: {row}"));
+    }
+}
+
 async fn tree(config: &Config, id: TaskId, output: Output) -> Result<ExitStatus, Complaint> {
     let store = config.store.address()?.open().await?;
-    let tasks = store.tree(id).await?;
+    let listed = store.tree(id).await?;
     store.close().await;
-    if tasks.is_empty() {
+    if listed.is_empty() {
         return Err(crate::client::ClientError::Unknown(id).into());
     }
-    if output.format() != Format::Table {
+    say_unreadable(output, &listed);
+    let tasks = listed.tasks;
+    // Without its root it is no tree, and below a row that was left out it has a gap: then a table shows more.
+    let is_whole = listed.unreadable.is_empty();
+    if output.format() != Format::Table || !is_whole {
         show_tasks(output, &tasks)?;
         return Ok(ExitStatus::Done);
     }

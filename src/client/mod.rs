@@ -19,7 +19,7 @@ use crate::domain::{
     LogChunk, LogPosition, NewTask, OriginToken, PayloadLimits, Submission, Task, TaskId,
     TaskState, WebId,
 };
-use crate::store::{Cancelled, GroupCommit, List, Store, Submitted};
+use crate::store::{Cancelled, GroupCommit, List, Listed, Store, Submitted};
 use crate::wire::{EventKind, parse_events};
 use known::KnownActions;
 use waiters::Waiters;
@@ -322,7 +322,7 @@ impl Client {
     /// # Errors
     ///
     /// [`ClientError::Store`].
-    pub async fn list(&self, list: &List) -> Result<Vec<Task>, ClientError> {
+    pub async fn list(&self, list: &List) -> Result<Listed, ClientError> {
         Ok(self.inner.store.list(list).await?)
     }
 
@@ -331,7 +331,7 @@ impl Client {
     /// # Errors
     ///
     /// [`ClientError::Unknown`] or [`ClientError::Store`].
-    pub async fn tree(&self, task: TaskId) -> Result<Vec<Task>, ClientError> {
+    pub async fn tree(&self, task: TaskId) -> Result<Listed, ClientError> {
         let tree = self.inner.store.tree(task).await?;
         if tree.is_empty() {
             Err(ClientError::Unknown(task))

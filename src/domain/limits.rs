@@ -57,11 +57,22 @@ pub const CLAIM_EXPECTED: Duration = Duration::from_secs(2);
 /// Slots of one queue in one executor.
 pub const SLOTS_MAX: u16 = 10_000;
 
+/// Violations, and tasks that wait for long, that one audit tells. Who has more repairs these first.
+pub const AUDIT_MAX: usize = 1000;
+
+/// How long a task may be `ready` before an audit asks whether anybody heard of it. Many times what a delivery takes,
+/// and an idle look.
+pub const READY_SUSPECT: Duration = Duration::from_mins(1);
+
 /// How long an executor owns its tasks after its last renewal.
 pub const LEASE_DURATION: Duration = Duration::from_secs(15);
 
 /// How often an executor renews its lease.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Crashes that one task is charged with before nobody runs it any more. An executor may be killed once by chance, and
+/// twice by bad luck.
+pub const CRASHES_MAX: u32 = 3;
 
 /// Bytes of one log chunk; longer lines are cut into several.
 pub const LOG_CHUNK_BYTES_MAX: usize = 8 * 1024;

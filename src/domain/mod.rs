@@ -3,6 +3,7 @@
 //! **Invariant:** pure. Knows no clock, no chance, no I/O, no async and no database: everything a rule
 //! needs is an argument.
 
+mod audit;
 mod difference;
 mod executor;
 mod failure;
@@ -23,6 +24,7 @@ mod task;
 mod why;
 mod words;
 
+pub use audit::{Audit, AuditDepth, ExecutorLoad, Subject, Violation, ViolationKind, unannounced};
 pub use difference::{Difference, differences};
 pub use executor::{ExecutorRecord, ExecutorState, Slots};
 pub use failure::{Failure, Verdict};
@@ -34,7 +36,7 @@ pub use payload::{Payload, PayloadError, PayloadLimits};
 pub use queue::QueueRecord;
 pub use retry::{RetryError, RetryPolicy};
 pub use secret::masked_url;
-pub use settlement::{Ending, Settlement, ending_of_failure, ending_of_loss};
+pub use settlement::{Ending, Settlement, ending_of_crash, ending_of_failure, ending_of_loss};
 pub use state::{IllegalTransition, TaskEvent, TaskState, Transition};
 pub use submission::{Labels, NewTask, Options, Submission, SubmissionError};
 pub use task::{Attempt, Delivery, OnFailure, Task, TaskFacts};

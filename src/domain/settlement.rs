@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::limits::CRASHES_MAX;
 use super::{Attempt, Delivery, Failure, OnFailure, Options, Payload, TaskEvent, TaskId, Verdict};
 
 /// What an attempt leaves behind.
@@ -82,6 +83,15 @@ pub fn ending_of_loss(options: &Options, cause: Failure) -> Ending {
     }
 }
 
+/// What becomes of a task that has just been charged with its crash number `crashes`: as any other whose executor is
+/// gone, until it has killed too many. Then it is quarantined: `paused`, whatever it asked for, until a human decides.
+pub fn ending_of_crash(options: &Options, crashes: u32, cause: Failure) -> Ending {
+    match options.delivery {
+        Delivery::Rerun if crashes >= CRASHES_MAX => Ending::Paused(cause),
+        Delivery::Rerun | Delivery::Once => ending_of_loss(options, cause),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +143,20 @@ mod tests {
         assert_eq!(end(Delivery::Rerun, OnFailure::Fail), TaskEvent::Released);
         assert_eq!(end(Delivery::Once, OnFailure::Fail), TaskEvent::Failed);
         assert_eq!(end(Delivery::Once, OnFailure::Pause), TaskEvent::Paused);
+    }
+
+    #[test]
+    fn what_keeps_killing_its_executors_is_quarantined() {
+        let end = |delivery, crashes| {
+            let options = Options {
+                delivery,
+                ..Options::default()
+            };
+            ending_of_crash(&options, crashes, Failure::fatal("killed")).event()
+        };
+        assert_eq!(end(Delivery::Rerun, CRASHES_MAX - 1), TaskEvent::Released);
+        assert_eq!(end(Delivery::Rerun, CRASHES_MAX), TaskEvent::Paused);
+        assert_eq!(end(Delivery::Once, 1), TaskEvent::Failed);
     }
 
     #[test]

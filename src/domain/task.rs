@@ -192,6 +192,11 @@ impl Task {
         }
     }
 
+    /// Whether it is to run on trial, alone among its like: it is charged with a crash, or was there twice.
+    pub const fn is_suspect(&self) -> bool {
+        self.crashes > 0 || self.suspicions > 1
+    }
+
     /// What may be said of it in public.
     pub fn facts(&self) -> TaskFacts {
         TaskFacts {

@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use super::host::AttemptHost;
 use super::lease::FENCE_GRACE;
 use super::running::Running;
-use super::{STOP_GRACE, Shared};
+use super::{STOP_GRACE, Shared, trial};
 use crate::action::{Context, Stop};
 use crate::clock::Pauses;
 use crate::domain::{
@@ -20,7 +20,7 @@ use crate::store::Settled;
 use crate::wire::EventKind;
 
 /// What an action's future came to: its result, or `None` when it was dropped.
-type Finished = Option<Result<Payload, Failure>>;
+pub(super) type Finished = Option<Result<Payload, Failure>>;
 
 /// Runs a claimed task to the end of this attempt. When it returns, the end is stored, or somebody else owns
 /// the task.
@@ -31,7 +31,12 @@ pub(super) async fn run(shared: &Arc<Shared>, task: Task) {
     let task = Arc::new(task);
     let running = shared.running.enter(&task);
     let limit = time_limit(&task);
-    let result = until_it_ends(shared, &task, &running, limit.map(TimeLimit::after)).await;
+    let over = limit.map(TimeLimit::after);
+    let result = if task.is_suspect() {
+        trial::run(shared, &task, &running, over).await
+    } else {
+        until_it_ends(shared, &task, &running, over).await
+    };
     let stop = running.stop().borrow().clone();
     let ending = match (result, stop) {
         (Some(Ok(output)), _) => match output.within(shared.limits) {
@@ -107,7 +112,7 @@ fn time_limit(task: &Task) -> Option<TimeLimit> {
         .min_by_key(|limit| limit.after())
 }
 
-async fn until_it_ends(
+pub(super) async fn until_it_ends(
     shared: &Arc<Shared>,
     task: &Arc<Task>,
     running: &Running,
@@ -120,12 +125,7 @@ async fn until_it_ends(
         .registry
         .begin(&task.action, context, task.input.clone())?;
     let mut future = AssertUnwindSafe(future).catch_unwind();
-    let over = async {
-        match limit {
-            Some(limit) => shared.clock.sleep(limit).await,
-            None => std::future::pending().await,
-        }
-    };
+    let over = pass(shared, limit);
     tokio::select! {
         biased;
         result = &mut future => return Some(result.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))),
@@ -140,6 +140,14 @@ async fn until_it_ends(
         biased;
         result = &mut future => Some(result.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))),
         () = shared.clock.sleep(grace) => None,
+    }
+}
+
+/// Waits until the limit is over, if there is one.
+pub(super) async fn pass(shared: &Arc<Shared>, limit: Option<Duration>) {
+    match limit {
+        Some(limit) => shared.clock.sleep(limit).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -168,11 +176,7 @@ async fn settle(shared: &Arc<Shared>, facts: TaskFacts, ending: Ending) {
         match shared.group.settle(shared.id, settlement.clone()).await {
             Ok(Settled::Stored { state, .. }) => return report(shared, facts, state).await,
             Ok(Settled::Stale) if is_in_doubt && was_stored(shared, &facts).await => return,
-            Ok(Settled::Stale) => {
-                tracing::info!(task.id = %id, task.attempt = %facts.attempt,
-                    "The end of attempt {} of task `{id}` came too late: it is somebody else's now", facts.attempt);
-                return;
-            }
+            Ok(Settled::Stale) => return tell_stale(shared, &facts).await,
             Err(error) if error.is_transient() => {
                 tracing::debug!(task.id = %id, error = %error, "The end of task `{id}` is not stored yet");
                 is_in_doubt = true;
@@ -182,6 +186,27 @@ async fn settle(shared: &Arc<Shared>, facts: TaskFacts, ending: Ending) {
                 tracing::error!(task.id = %id, error = %error, "The end of task `{id}` cannot be stored");
                 return;
             }
+        }
+    }
+}
+
+/// Says that the end of this attempt was not stored, with both tokens.
+async fn tell_stale(shared: &Arc<Shared>, facts: &TaskFacts) {
+    let (id, own) = (facts.id, facts.attempt);
+    match shared.group.look(id).await {
+        Ok(Some(task)) if own > task.attempt => {
+            tracing::error!(task.id = %id, task.attempt = %own,
+                "The end of attempt {own} of task `{id}` is not stored: its row has counted to {} only, so somebody has \
+                 changed it by hand", task.attempt);
+        }
+        Ok(Some(task)) => {
+            tracing::info!(task.id = %id, task.attempt = %own,
+                "The end of attempt {own} of task `{id}` came too late: it is `{}` with attempt {} now",
+                task.state, task.attempt);
+        }
+        Ok(None) | Err(_) => {
+            tracing::info!(task.id = %id, task.attempt = %own,
+                "The end of attempt {own} of task `{id}` came too late: it is nobody's or somebody else's now");
         }
     }
 }

@@ -53,11 +53,11 @@ async fn cancel(shared: &Arc<Shared>, event: &Event) -> Result<(), StoreError> {
         .executor
         .as_deref()
         .and_then(|id| id.parse().ok());
-    let runs_here = shared
-        .running
-        .stop(event.task, Stop::Cancelled(reason.to_owned()));
-    if runs_here && nudged == Some(shared.id) {
-        return Ok(()); // The wish was stored before the nudge was sent.
+    // A nudge says that the wish is stored. Any other is stored before what runs here is stopped: an attempt that
+    // ends before that would be final, and what is below it never asked.
+    let is_stored = nudged == Some(shared.id);
+    if is_stored && stop(shared, event.task, reason) {
+        return Ok(());
     }
     match shared.store.cancel(event.task, reason).await? {
         Cancelled::Unknown => {
@@ -75,6 +75,12 @@ async fn cancel(shared: &Arc<Shared>, event: &Event) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// Asks an attempt that runs here to stop; tells whether there is one.
+fn stop(shared: &Arc<Shared>, task: TaskId, reason: &str) -> bool {
+    let stop = Stop::Cancelled(reason.to_owned());
+    shared.running.stop(task, stop)
 }
 
 /// A web server stored the cancel, and may not report it itself.
@@ -95,10 +101,7 @@ async fn nudge(
     former: Option<ExecutorId>,
     reason: &str,
 ) {
-    if shared
-        .running
-        .stop(task, Stop::Cancelled(reason.to_owned()))
-    {
+    if stop(shared, task, reason) {
         return;
     }
     if former == Some(executor) {

@@ -100,6 +100,7 @@ impl Executor {
         };
         match answer {
             Ok(taken) => {
+                self.shared.token.give_back();
                 for facts in &taken.released {
                     self.shared
                         .outgoing

@@ -95,6 +95,7 @@ async fn take(shared: &Arc<Shared>, slots: &Arc<QueueSlots>, delivery: Delivery)
         .await
     {
         Some(Ok(Some(task))) => {
+            slots.claimed(task.ready_at);
             run(shared, Box::new(task), slot, delivery).await;
             drop(hold);
         }
@@ -125,7 +126,8 @@ async fn run(shared: &Arc<Shared>, task: Box<Task>, mut slot: Slot, delivery: De
 fn announced(delivery: &Delivery) -> Result<Event, String> {
     let mut events = parse_events(&delivery.body).map_err(|error| error.to_string())?;
     match (events.pop(), events.is_empty()) {
-        (Some(event), true) => Ok(event),
+        (Some(event), true) if event.kind.announces() => Ok(event),
+        (Some(event), true) => Err(format!("an event `{}` announces no work", event.kind)),
         _ => Err("it holds not one event".to_owned()),
     }
 }

@@ -8,13 +8,18 @@ use tokio::sync::watch;
 use super::Shared;
 use crate::action::Stop;
 use crate::background::Background;
+use crate::broker::Health;
 use crate::clock::Pauses;
 use crate::domain::limits::{HEARTBEAT_INTERVAL, LEASE_DURATION};
-use crate::store::{Renewal, StoreError};
+use crate::store::{Renewal, Store, StoreError};
 
 /// How long after the last renewal what may run only once is stopped: before the lease ends, with time for
 /// [`FENCE_GRACE`] and for a wake-up that comes late.
 const FENCE_AFTER: Duration = Duration::from_secs(11);
+
+/// The longest pause before a renewal that failed is tried again: when the store is back, everybody shall show soon that
+/// they live.
+const RETRY_INTERVAL_MAX: Duration = Duration::from_millis(500);
 
 /// How long such an attempt may still go on before its future is dropped.
 pub(super) const FENCE_GRACE: Duration = Duration::from_secs(2);
@@ -23,37 +28,69 @@ pub(super) const FENCE_GRACE: Duration = Duration::from_secs(2);
 const _: () = assert!(FENCE_AFTER.as_secs() > 2 * HEARTBEAT_INTERVAL.as_secs());
 const _: () = assert!(FENCE_AFTER.as_secs() + FENCE_GRACE.as_secs() < LEASE_DURATION.as_secs());
 
-/// Renews the lease until the executor is gone, and acts when that fails for too long.
-pub(super) async fn keep(shared: Arc<Shared>, background: Background) {
+/// How often the lease is renewed while the broker may think this executor dead: who reads the notice waits a second for
+/// a renewal.
+const HASTE_INTERVAL: Duration = Duration::from_millis(300);
+
+/// How long after a change of its connection an executor shows that it lives. Longer than a death notice needs to come
+/// and to be judged.
+const HASTE_DURATION: Duration = Duration::from_secs(3);
+
+/// Renews the lease until the executor is gone, and acts when that fails for too long. By a store of its own: neither a
+/// busy store nor blocked threads may delay it.
+pub(super) async fn keep(shared: Arc<Shared>, store: Arc<dyn Store>, background: Background) {
     let (renewed, seen) = watch::channel(shared.clock.monotonic());
     tokio::select! {
-        () = renew_again_and_again(&shared, renewed) => {}
-        () = fence(&shared, seen) => {}
+        biased;
         () = background.stopping() => {}
+        () = renew_again_and_again(&shared, &store, renewed) => {}
+        () = fence(&shared, seen) => {}
     }
+    store.close().await;
 }
 
-async fn renew_again_and_again(shared: &Arc<Shared>, renewed: watch::Sender<Duration>) {
+async fn renew_again_and_again(
+    shared: &Arc<Shared>,
+    store: &Arc<dyn Store>,
+    renewed: watch::Sender<Duration>,
+) {
     let mut pauses = Pauses::new();
     let mut pause = HEARTBEAT_INTERVAL;
     let mut is_away = false;
+    let mut health = shared.broker.health();
+    let mut tokens = shared.token.changes();
+    let mut haste_until = Duration::ZERO;
     loop {
-        shared.clock.sleep(pause).await;
+        // A change of the connection means that somebody may be told of our death: the lease says otherwise, at once.
+        let is_connection_changed = tokio::select! {
+            biased;
+            changed = health.changed() => changed.is_ok(),
+            changed = tokens.changed() => changed.is_ok(),
+            () = shared.clock.sleep(pause) => false,
+        };
         let asked_at = shared.clock.monotonic();
-        match renew(shared).await {
+        if is_connection_changed {
+            haste_until = asked_at + HASTE_DURATION;
+        }
+        let is_down = matches!(*health.borrow_and_update(), Health::Down(_));
+        match renew(shared, store).await {
             Ok(()) => {
                 if std::mem::take(&mut is_away) {
                     tracing::info!("The store answers again; the lease is renewed");
                 }
                 renewed.send_replace(asked_at); // Not the time of the answer: the store counts from before that.
                 pauses.reset();
-                pause = HEARTBEAT_INTERVAL;
+                pause = if is_down || asked_at < haste_until {
+                    HASTE_INTERVAL
+                } else {
+                    HEARTBEAT_INTERVAL
+                };
             }
             Err(error) => {
                 if !std::mem::replace(&mut is_away, true) {
                     tracing::warn!(error = %error, "The lease could not be renewed; trying again");
                 }
-                pause = pauses.next().min(HEARTBEAT_INTERVAL);
+                pause = pauses.next().min(RETRY_INTERVAL_MAX);
             }
         }
     }
@@ -90,9 +127,10 @@ async fn fence(shared: &Arc<Shared>, mut renewed: watch::Receiver<Duration>) {
     }
 }
 
-async fn renew(shared: &Arc<Shared>) -> Result<(), StoreError> {
-    match shared.store.renew(shared.id, LEASE_DURATION).await? {
-        Renewal::Held { cancels } => {
+async fn renew(shared: &Arc<Shared>, store: &Arc<dyn Store>) -> Result<(), StoreError> {
+    match store.renew(shared.id, LEASE_DURATION).await? {
+        Renewal::Held { cancels, fleet } => {
+            shared.fleet.send_replace(fleet);
             for (task, reason) in cancels {
                 shared.running.stop(task, Stop::Cancelled(reason));
             }
@@ -103,7 +141,7 @@ async fn renew(shared: &Arc<Shared>) -> Result<(), StoreError> {
             );
             shared.running.stop_all(&Stop::Released);
             // Safe under the same id: what is claimed from now on has a newer attempt, the token of every write.
-            shared.store.enroll(&shared.record, LEASE_DURATION).await?;
+            store.enroll(&shared.record, LEASE_DURATION).await?;
         }
     }
     Ok(())

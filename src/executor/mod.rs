@@ -5,7 +5,9 @@
 //! | `intake` | takes deliveries of one queue, as slots allow |
 //! | `idle` | finds ready tasks whose announcement was lost |
 //! | `attempt` | runs one task once and stores how it ended |
+//! | `trial` | runs suspects of a crash one by one |
 //! | `lease` | renews the lease of everything that runs |
+//! | `token` | holds what tells the others of this executor's death |
 //! | `control` | carries out signals and nudges |
 //! | `submissions` | stores whole tasks that came by the broker |
 //! | `drain` | ends: waits, then gives back |
@@ -20,12 +22,14 @@ mod lease;
 mod running;
 mod slots;
 mod submissions;
+mod token;
+mod trial;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::action::Registry;
@@ -41,6 +45,7 @@ use crate::store::{GroupCommit, Grouped, Store, StoreError};
 pub use drain::Drained;
 use running::RunningAttempts;
 use slots::QueueSlots;
+use token::Token;
 
 /// How an executor is set up.
 #[derive(Debug, Clone)]
@@ -87,6 +92,9 @@ pub enum StartError {
     /// The broker.
     #[error(transparent)]
     Broker(#[from] BrokerError),
+    /// The machine gives no thread for the heartbeat.
+    #[error("no thread can be started for the heartbeat")]
+    Thread(#[source] std::io::Error),
     /// A queue that does not exist.
     #[error("there is no queue `{queue}` in the store")]
     UnknownQueue {
@@ -102,7 +110,7 @@ impl StartError {
             Self::UnknownQueue { queue } => Some(format!(
                 "type `longshore queue create {queue}`, or start the executor with `--create-queues`"
             )),
-            Self::Store(_) | Self::Broker(_) => None,
+            Self::Store(_) | Self::Broker(_) | Self::Thread(_) => None,
         }
     }
 }
@@ -126,6 +134,11 @@ struct Shared {
     clock: Arc<dyn Clock>,
     registry: Registry,
     running: RunningAttempts,
+    token: Token,
+    /// How many executors live, by the last renewal.
+    fleet: watch::Sender<u32>,
+    /// The right to run a suspect on trial: one at a time.
+    trial: Semaphore,
     attempts: Background,
     /// Cancelled when what still runs is dropped where it stands.
     abandoned: CancellationToken,
@@ -193,7 +206,8 @@ impl Executor {
         let id = ExecutorId::new(clock.now(), clock.random());
         let record = record(id, &settings, &registry, &clock);
         store.enroll(&record, LEASE_DURATION).await?;
-        let (intake, keep, attempts) = (background.part(), Background::new(), Background::new());
+        let intake = background.part();
+        let (keep, attempts) = (background.another(), background.another());
         let log_store = Arc::clone(&store);
         let logs = Grouped::start(&carriers, move |chunks: Vec<LogChunk>| {
             let store = Arc::clone(&log_store);
@@ -219,6 +233,9 @@ impl Executor {
             clock,
             registry,
             running,
+            token: Token::default(),
+            fleet: watch::Sender::new(1),
+            trial: Semaphore::new(1),
             attempts,
             abandoned: CancellationToken::new(),
             scheduled,
@@ -243,11 +260,20 @@ impl Executor {
         self.shared.running.len()
     }
 
-    async fn begin(&self, slots: &Slots) -> Result<(), BrokerError> {
+    async fn begin(&self, slots: &Slots) -> Result<(), StartError> {
         let shared = &self.shared;
         // First: the lease runs since the executor was entered.
+        let heart = lease::keep(Arc::clone(shared), shared.store.apart(), self.keep.clone());
         self.keep
-            .spawn(lease::keep(Arc::clone(shared), self.keep.clone()));
+            .spawn_apart("longshore-heart", heart)
+            .map_err(StartError::Thread)?;
+        let tokens = shared
+            .broker
+            .consume(Source::Token(shared.id), token::CREDIT)
+            .await?;
+        let (holder, keep) = (Arc::clone(shared), self.keep.clone());
+        self.keep
+            .spawn(async move { token::hold(&holder, tokens, &keep).await });
         let control = shared
             .broker
             .consume(Source::Control(shared.id), control::CREDIT)

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::clock::Clock;
@@ -18,6 +19,8 @@ pub(super) struct QueueSlots {
     without_delivery: watch::Sender<u16>,
     /// When the last delivery came, on the process's monotonic clock.
     delivered_at: watch::Sender<Duration>,
+    /// When the newest task that was delivered had become ready, by the store's clock.
+    watermark: watch::Sender<Option<Timestamp>>,
 }
 
 /// A slot in use; free again when dropped.
@@ -36,11 +39,17 @@ impl QueueSlots {
             free: Arc::new(Semaphore::new(usize::from(count))),
             without_delivery: watch::Sender::new(0),
             delivered_at: watch::Sender::new(Duration::ZERO),
+            watermark: watch::Sender::new(None),
         }
     }
 
     pub(super) fn queue(&self) -> &QueueName {
         &self.queue
+    }
+
+    /// How many slots there are.
+    pub(super) fn count(&self) -> usize {
+        self.count.into()
     }
 
     /// Slots that are free now.
@@ -84,6 +93,18 @@ impl QueueSlots {
 
     pub(super) fn delivered(&self, clock: &Arc<dyn Clock>) {
         self.delivered_at.send_replace(clock.monotonic());
+    }
+
+    /// A task was delivered and claimed that had become ready at this time.
+    pub(super) fn claimed(&self, ready_at: Option<Timestamp>) {
+        self.watermark
+            .send_modify(|newest| *newest = (*newest).max(ready_at));
+    }
+
+    /// When the newest task that was delivered had become ready. Nothing that became ready well before it will still be
+    /// delivered.
+    pub(super) fn watermark(&self) -> Option<Timestamp> {
+        *self.watermark.borrow()
     }
 
     /// How long the queue has been silent.

@@ -1,14 +1,19 @@
 //! What time alone moves: due tasks, deadlines, executors that are gone, retention. It runs in every executor;
 //! the store lets each row be taken by one of them, so it moves by itself when a process dies.
+//!
+//! An executor is lost when its lease has ended. The broker's death notices (`deaths`) let that be found sooner.
 
-use std::sync::Arc;
+mod deaths;
+
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use crate::background::Background;
-use crate::broker::Outgoing;
+use crate::broker::{Broker, BrokerError, Outgoing, Source};
 use crate::clock::Clock;
+use crate::domain::ExecutorId;
 use crate::domain::limits::{BATCH_MAX, LEASE_DURATION};
 use crate::store::{Store, StoreError};
 use crate::wire::EventKind;
@@ -22,18 +27,40 @@ const INTERVAL_MIN: Duration = Duration::from_millis(20);
 /// How often old tasks are deleted.
 const PRUNE_INTERVAL: Duration = Duration::from_mins(1);
 
+/// What housekeeping is built on.
+#[derive(Debug, Clone)]
+pub struct HousekeepingParts {
+    /// Where tasks live.
+    pub store: Arc<dyn Store>,
+    /// What brings death notices.
+    pub broker: Arc<dyn Broker>,
+    /// What it has to say.
+    pub outgoing: Outgoing,
+    /// Time and chance.
+    pub clock: Arc<dyn Clock>,
+    /// Tells it to look again.
+    pub scheduled: Arc<Notify>,
+}
+
 /// Keeps the house of a store.
 #[derive(Debug)]
 pub struct Housekeeper {
-    store: Arc<dyn Store>,
-    outgoing: Outgoing,
-    clock: Arc<dyn Clock>,
+    house: Arc<House>,
     scheduled: Arc<Notify>,
     /// How long final tasks are kept.
     retention: Duration,
-    /// Since when the store has answered without a break; on the process's monotonic clock.
-    answers_since: Option<Duration>,
     pruned_at: Option<Duration>,
+}
+
+/// What all that is done here goes by.
+#[derive(Debug)]
+struct House {
+    store: Arc<dyn Store>,
+    broker: Arc<dyn Broker>,
+    outgoing: Outgoing,
+    clock: Arc<dyn Clock>,
+    /// Since when the store has answered without a break; on the process's monotonic clock.
+    answers_since: Mutex<Option<Duration>>,
 }
 
 /// What one pass did.
@@ -53,45 +80,68 @@ pub struct Kept {
 }
 
 impl Housekeeper {
-    /// A housekeeper that is told by `scheduled` to look again.
-    pub fn new(
-        store: Arc<dyn Store>,
-        outgoing: Outgoing,
-        clock: Arc<dyn Clock>,
-        scheduled: Arc<Notify>,
-        retention: Duration,
-    ) -> Self {
-        Self {
+    /// A housekeeper that keeps final tasks for `retention`.
+    pub fn new(parts: HousekeepingParts, retention: Duration) -> Self {
+        let HousekeepingParts {
             store,
+            broker,
             outgoing,
             clock,
             scheduled,
+        } = parts;
+        let house = House {
+            store,
+            broker,
+            outgoing,
+            clock,
+            answers_since: Mutex::default(),
+        };
+        Self {
+            house: Arc::new(house),
+            scheduled,
             retention,
-            answers_since: None,
             pruned_at: None,
         }
     }
 
+    /// Begins to listen for death notices, until `background` stops.
+    ///
+    /// # Errors
+    ///
+    /// The broker refuses it. A broker that is away is no error.
+    pub async fn listen(&self, background: &Background) -> Result<(), BrokerError> {
+        let notices = self
+            .house
+            .broker
+            .consume(Source::Deaths, deaths::CREDIT)
+            .await?;
+        let (house, stop) = (Arc::clone(&self.house), background.clone());
+        background.spawn(deaths::hear(house, notices, stop));
+        Ok(())
+    }
+
     /// Passes over the store again and again, until `background` stops.
     pub async fn run(mut self, background: Background) {
+        let clock = Arc::clone(&self.house.clock);
         loop {
             let pause = match self.run_once().await {
                 Ok(kept) => {
-                    let regular = INTERVAL.mul_f64(0.5 + self.clock.chance());
+                    let regular = INTERVAL.mul_f64(0.5 + clock.chance());
                     kept.next_in
                         .map_or(regular, |next_in| next_in.min(regular))
                         .max(INTERVAL_MIN)
                 }
                 Err(error) => {
                     tracing::debug!(error = %error, "Housekeeping failed; it is repeated soon");
-                    self.answers_since = None;
+                    self.house.is_silent();
                     INTERVAL
                 }
             };
             tokio::select! {
-                () = self.clock.sleep(pause) => {}
-                () = self.scheduled.notified() => {}
+                biased;
                 () = background.stopping() => return,
+                () = self.scheduled.notified() => {}
+                () = clock.sleep(pause) => {}
             }
         }
     }
@@ -102,42 +152,63 @@ impl Housekeeper {
     ///
     /// [`StoreError`]: what was done until then is done.
     pub async fn run_once(&mut self) -> Result<Kept, StoreError> {
-        let due = self.store.due(BATCH_MAX).await?;
+        let house = &self.house;
+        let due = house.store.due(BATCH_MAX).await?;
         let mut kept = Kept {
             woken: due.ready.len(),
             failed: due.failed.len(),
             ..Kept::default()
         };
         for facts in &due.ready {
-            self.outgoing.announce(EventKind::Woken, facts).await;
+            house.outgoing.announce(EventKind::Woken, facts).await;
         }
         due.failed
             .into_iter()
-            .for_each(|facts| self.outgoing.report(facts));
+            .for_each(|facts| house.outgoing.report(facts));
         let is_full = kept.woken + kept.failed >= BATCH_MAX;
         kept.next_in = if is_full {
             Some(Duration::ZERO)
         } else {
             due.next_in
         };
-        let now = self.clock.monotonic();
         // After an outage of the store every lease looks expired: everybody gets one lease to renew first.
-        if now.saturating_sub(*self.answers_since.get_or_insert(now)) >= LEASE_DURATION {
-            kept.taken_over = self.take_over().await?;
+        if house.answers_for() >= LEASE_DURATION {
+            kept.taken_over = house.take_over(None).await?;
         }
+        let now = house.clock.monotonic();
         if self
             .pruned_at
             .is_none_or(|at| now.saturating_sub(at) >= PRUNE_INTERVAL)
         {
-            kept.pruned = self.store.prune(self.retention, BATCH_MAX).await?;
+            kept.pruned = house.store.prune(self.retention, BATCH_MAX).await?;
             // A full batch means that there is more: the next pass goes on with it.
             self.pruned_at = (kept.pruned < BATCH_MAX as u64).then_some(now);
         }
         Ok(kept)
     }
+}
 
-    async fn take_over(&self) -> Result<usize, StoreError> {
-        let taken = self.store.take_over(BATCH_MAX).await?;
+impl House {
+    /// For how long the store has answered without a break, now that it has answered.
+    fn answers_for(&self) -> Duration {
+        let now = self.clock.monotonic();
+        now.saturating_sub(*self.answers_since().get_or_insert(now))
+    }
+
+    /// The store did not answer.
+    fn is_silent(&self) {
+        *self.answers_since() = None;
+    }
+
+    fn answers_since(&self) -> std::sync::MutexGuard<'_, Option<Duration>> {
+        self.answers_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over the tasks of executors whose lease has ended, or of `whose` alone, at most a batch; how many.
+    async fn take_over(&self, whose: Option<ExecutorId>) -> Result<usize, StoreError> {
+        let taken = self.store.take_over(whose, BATCH_MAX).await?;
         for executor in &taken.lost {
             tracing::warn!(executor.id = %executor, "Executor `{executor}` is lost: its lease ended");
         }

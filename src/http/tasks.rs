@@ -15,8 +15,10 @@ use super::submit::{too_large, wait_limit};
 use super::{App, Problem};
 use crate::client::Waited;
 use crate::domain::{Attempt, LogChunk, LogPosition, TaskState};
-use crate::store::{Cancelled, List};
-use crate::wire::{ExecutorJson, LogChunkJson, QueueJson, TaskJson, TaskPage, WhyJson};
+use crate::store::{Cancelled, List, Listed};
+use crate::wire::{
+    ExecutorJson, LogChunkJson, QueueJson, TaskJson, TaskPage, UnreadableJson, WhyJson,
+};
 
 /// `GET /v1/tasks/{id}`.
 pub(super) async fn show(
@@ -45,14 +47,25 @@ pub(super) async fn list(
     Asked(query): Asked<ListQuery>,
 ) -> Result<Json<TaskPage>, Problem> {
     let list = asked(&query)?;
-    let tasks = app.client.list(&list).await?;
-    let next = (tasks.len() == list.limit)
-        .then(|| tasks.last().map(|task| task.id.to_string()))
-        .flatten();
+    let listed = app.client.list(&list).await?;
+    let next = listed.next(list.limit).map(|cursor| cursor.to_string());
     Ok(Json(TaskPage {
-        tasks: tasks.iter().map(TaskJson::from).collect(),
         next,
+        ..page(&listed)
     }))
+}
+
+/// Tasks, and beside them those whose rows cannot be read.
+fn page(listed: &Listed) -> TaskPage {
+    let unreadable = listed.unreadable.iter().map(|row| UnreadableJson {
+        id: row.id.to_string(),
+        reason: row.to_string(),
+    });
+    TaskPage {
+        tasks: listed.tasks.iter().map(TaskJson::from).collect(),
+        unreadable: unreadable.collect(),
+        next: None,
+    }
 }
 
 fn asked(query: &ListQuery) -> Result<List, Problem> {
@@ -111,11 +124,7 @@ pub(super) async fn tree(
     State(app): State<App>,
     Named(id): Named,
 ) -> Result<Json<TaskPage>, Problem> {
-    let tasks = app.client.tree(id).await?;
-    Ok(Json(TaskPage {
-        tasks: tasks.iter().map(TaskJson::from).collect(),
-        next: None,
-    }))
+    Ok(Json(page(&app.client.tree(id).await?)))
 }
 
 /// `GET /v1/tasks/{id}/why`: one verdict and its evidence.

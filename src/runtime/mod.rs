@@ -15,7 +15,7 @@ use crate::client::{Client, ClientParts, ClientSettings};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::{ExecutorId, ExecutorName, PayloadLimits, QueueName, Slots};
 use crate::executor::{Drained, Executor, ExecutorParts, ExecutorSettings, StartError};
-use crate::housekeeping::Housekeeper;
+use crate::housekeeping::{Housekeeper, HousekeepingParts};
 use crate::store::{GroupCommit, SCHEMA_VERSION, Store, StoreAddress, StoreError};
 
 /// How long the last messages of a process may take to leave it.
@@ -158,7 +158,7 @@ impl Runtime {
             group,
             broker,
             clock,
-            services: Background::new(),
+            services: carriers.another(),
             carriers,
         }
     }
@@ -250,13 +250,15 @@ impl Runtime {
         let housekeeping = self.services.part();
         let speaker = Arc::new(Speaker::executor(executor.id(), Arc::clone(&self.clock)));
         let outgoing = Outgoing::start(&self.carriers, Arc::clone(&self.broker), speaker);
-        let housekeeper = Housekeeper::new(
-            Arc::clone(&self.store),
+        let parts = HousekeepingParts {
+            store: Arc::clone(&self.store),
+            broker: Arc::clone(&self.broker),
             outgoing,
-            Arc::clone(&self.clock),
+            clock: Arc::clone(&self.clock),
             scheduled,
-            retention,
-        );
+        };
+        let housekeeper = Housekeeper::new(parts, retention);
+        housekeeper.listen(&housekeeping).await?;
         housekeeping.spawn(housekeeper.run(housekeeping.clone()));
         Ok(RunningExecutor {
             executor,

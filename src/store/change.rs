@@ -2,20 +2,48 @@
 //! SQL.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::blame::{Blame, LostExecutor};
 use super::row::{TaskRow, failure_text};
 use super::time::{Time, micros};
-use super::{Settled, StoreError, TakenOver};
+use super::{IdleFound, IdleLook, Settled, StoreError, TakenOver};
 use crate::domain::{
     Ending, ExecutorId, Failure, IllegalTransition, Settlement, Task, TaskEvent, TaskFacts, TaskId,
-    TaskState, ending_of_loss,
+    TaskState, ending_of_crash, ending_of_loss,
 };
+
+/// The largest number of an attempt that a row can hold. A claim never counts beyond it, and nothing runs with it: it
+/// was not reached by counting.
+pub(super) const ATTEMPT_LAST: i32 = i32::MAX;
 
 /// The word for the state that every attempt ends in.
 pub(super) const RUNNING: &str = TaskState::Running.as_str();
+
+/// The last time that counts as before `time`.
+pub(super) fn just_before(time: Timestamp) -> Time {
+    Time::from(time).before(Duration::from_micros(1))
+}
+
+/// Until when a task must have become ready for `look` to take it.
+pub(super) fn latest_ready(look: &IdleLook, now: Time) -> Time {
+    let latest = now.before(look.older_than);
+    look.before
+        .map_or(latest, |before| latest.min(just_before(before)))
+}
+
+/// What an idle look at `looked_at` has found.
+pub(super) fn idle_found(tasks: Vec<Task>, looked_at: Time) -> Result<IdleFound, StoreError> {
+    let looked_at = looked_at
+        .timestamp()
+        .map_err(|error| StoreError::Statement {
+            reason: format!("the store's clock is beyond all times: {error}"),
+        })?;
+    Ok(IdleFound { tasks, looked_at })
+}
 
 /// The states in which `event` can happen, and the one that follows: all that a statement is told of the
 /// state machine.
@@ -99,13 +127,22 @@ impl Change {
         })
     }
 
-    /// What becomes of a task whose executor is gone. It is not the task's failure, so nothing is counted.
-    pub(super) fn of_lost(row: &TaskRow, executor: &LostExecutor) -> Result<Self, StoreError> {
+    /// What becomes of a task whose executor is gone. It is not the task's failure, so no failure is counted.
+    pub(super) fn of_lost(
+        row: &TaskRow,
+        executor: &LostExecutor,
+        blame: Blame,
+        last_words: &[String],
+    ) -> Result<Self, StoreError> {
         let ending = match row.options() {
             _ if row.is_being_cancelled() => Ending::Released,
+            Ok(options) if blame == Blame::Charged => {
+                let crashes = row.crashes_after();
+                ending_of_crash(&options, crashes, executor.charge(row, crashes, last_words))
+            }
             Ok(options) => ending_of_loss(&options, executor.failure()),
-            // Whether it may run again cannot be read, so it does not.
-            Err(error) => Ending::Failed(Failure::fatal(error)),
+            // Whether it may run again cannot be read, so it does not until a human has looked.
+            Err(error) => Ending::Paused(Failure::fatal(error)),
         };
         let settlement = Settlement {
             task: TaskId::from_uuid(row.id),
@@ -114,26 +151,23 @@ impl Change {
         };
         Ok(Self {
             failures: 0,
+            attempt: row.attempt, // As it stands there, also when it is no attempt's number.
             ..Self::of(&settlement)?
         })
     }
-}
 
-/// An executor that is gone.
-#[derive(Debug, sqlx::FromRow)]
-pub(super) struct LostExecutor {
-    pub(super) id: Uuid,
-    pub(super) name: String,
-    /// Whether this call is the first to find it gone.
-    pub(super) is_new: bool,
-}
-
-impl LostExecutor {
-    fn failure(&self) -> Failure {
-        Failure::fatal(format_args!(
-            "the executor `{}` ({}) was lost while it ran the task, whose delivery is `once`",
-            self.name, self.id
-        ))
+    /// What becomes of the task `id` that was claimed and whose row cannot be read: a human shall see it.
+    fn of_unreadable(id: Uuid, attempt: i32, error: &StoreError) -> Result<Self, StoreError> {
+        let settlement = Settlement {
+            task: TaskId::from_uuid(id),
+            attempt: crate::domain::Attempt(0),
+            ending: Ending::Paused(Failure::fatal(error)),
+        };
+        Ok(Self {
+            attempt,
+            failures: 0,
+            ..Self::of(&settlement)?
+        })
     }
 }
 
@@ -213,21 +247,27 @@ pub(super) fn enter_taken(
     Ok(())
 }
 
-/// Splits what was claimed into tasks and, for rows that cannot be read, changes that end them: left running
+/// Splits what was claimed into tasks and, for rows that cannot be read, changes that pause them: left running
 /// they would be lost until their executor is, and left ready they would stop every claim that meets them.
 pub(super) fn readable(rows: Vec<TaskRow>) -> Result<(Vec<Task>, Vec<Change>), StoreError> {
     let (mut tasks, mut broken) = (Vec::with_capacity(rows.len()), Vec::new());
     for row in rows {
-        let (task, attempt) = (TaskId::from_uuid(row.id), row.attempt);
-        match row.into_task() {
+        let (id, attempt) = (row.id, row.attempt);
+        let task = match row.into_task() {
+            Ok(_) if attempt == ATTEMPT_LAST => Err(StoreError::Corrupt {
+                row: format!("`{id}` of `task`"),
+                reason: format!(
+                    "`attempt`: no attempt is counted after {}",
+                    ATTEMPT_LAST - 1
+                ),
+            }),
+            read => read,
+        };
+        match task {
             Ok(task) => tasks.push(task),
             Err(error) => {
-                tracing::error!(%error, "failed a task whose row cannot be read");
-                broken.push(Change::of(&Settlement {
-                    task,
-                    attempt: crate::domain::Attempt(u32::try_from(attempt).unwrap_or(0)),
-                    ending: Ending::Failed(Failure::fatal(error)),
-                })?);
+                tracing::error!(task.id = %id, %error, "Task `{id}` is paused, because its row cannot be read");
+                broken.push(Change::of_unreadable(id, attempt, &error)?);
             }
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Settled, Store, StoreError, Submitted};
+use super::{Listed, Settled, Store, StoreError, Submitted};
 use crate::background::Background;
 use crate::domain::limits::{BATCH_MAX, BATCH_WAITING_MAX};
 use crate::domain::{
@@ -98,7 +98,7 @@ pub struct GroupCommit {
     submit: Grouped<NewTask, Submitted>,
     claim: Grouped<(ExecutorId, TaskId), Option<Task>>,
     settle: Grouped<(ExecutorId, Settlement), Settled>,
-    look: Grouped<TaskId, Option<Task>>,
+    look: Grouped<TaskId, Result<Option<Task>, StoreError>>,
 }
 
 impl GroupCommit {
@@ -182,9 +182,9 @@ impl GroupCommit {
     ///
     /// # Errors
     ///
-    /// As [`Store::tasks`].
+    /// As [`Store::task`].
     pub async fn look(&self, task: TaskId) -> Result<Option<Task>, StoreError> {
-        self.look.call(task).await
+        self.look.call(task).await?
     }
 }
 
@@ -225,11 +225,23 @@ async fn settle(
         .collect())
 }
 
-async fn look(store: Arc<dyn Store>, calls: Vec<TaskId>) -> Result<Vec<Option<Task>>, StoreError> {
-    let found = store.tasks(&calls).await?;
+async fn look(
+    store: Arc<dyn Store>,
+    calls: Vec<TaskId>,
+) -> Result<Vec<Result<Option<Task>, StoreError>>, StoreError> {
+    let Listed { tasks, unreadable } = store.tasks(&calls).await?;
     let found: std::collections::HashMap<TaskId, Task> =
-        found.into_iter().map(|task| (task.id, task)).collect();
-    Ok(calls.iter().map(|task| found.get(task).cloned()).collect())
+        tasks.into_iter().map(|task| (task.id, task)).collect();
+    // Told to those who asked for it only.
+    let broken: std::collections::HashMap<TaskId, StoreError> = unreadable
+        .into_iter()
+        .map(|row| (row.id, row.error))
+        .collect();
+    let answer = |task| match broken.get(task) {
+        Some(error) => Err(error.clone()),
+        None => Ok(found.get(task).cloned()),
+    };
+    Ok(calls.iter().map(answer).collect())
 }
 
 /// Calls by who makes them. Nearly always one: a process has one executor.

@@ -6,9 +6,12 @@
 //! **Invariant:** `sqlx` is named only below this folder.
 
 mod address;
+mod audit;
+mod blame;
 mod change;
 mod error;
 mod group;
+mod listed;
 pub mod postgres;
 mod row;
 pub mod sqlite;
@@ -17,6 +20,7 @@ mod time;
 mod tree;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -25,11 +29,12 @@ use jiff::Timestamp;
 pub use address::StoreAddress;
 pub use error::StoreError;
 pub use group::{GroupCommit, Grouped};
+pub use listed::{Listed, Unreadable};
 pub use submission::Receipt;
 
 use crate::domain::{
-    ActionName, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask, QueueName, QueueRecord,
-    Settlement, Task, TaskFacts, TaskId, TaskState,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask,
+    QueueName, QueueRecord, Settlement, Task, TaskFacts, TaskId, TaskState, Violation,
 };
 
 /// The number of the schema that this program works with: the version of the last migration.
@@ -66,7 +71,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ///
     /// Answers with the tasks taken, in any order; a task that is not among them was not `ready`, or not
     /// known. Takes nothing when the executor's lease has ended. A task whose row cannot be read is taken and
-    /// failed at once, with the cause: it must not hold up the others of its batch.
+    /// paused at once, with the row and the column in its error: an operator sees it, and it holds up no other. So is
+    /// one whose attempts can be counted no further.
     ///
     /// A task that runs for this same executor already is answered again as it is, because the answer to its first
     /// claim may have been lost: nobody asks for what it knows to run.
@@ -78,7 +84,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         &self,
         executor: ExecutorId,
         look: &IdleLook,
-    ) -> Result<Vec<Task>, StoreError>;
+    ) -> Result<IdleFound, StoreError>;
 
     /// Stores how attempts of `executor` ended. Answers in order; once it returns, no crash can make an
     /// attempt that was [`Settled::Stored`] run again. When somebody asked for the task's cancellation, an
@@ -98,17 +104,40 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// and slots are replaced when it enters again.
     async fn enroll(&self, executor: &ExecutorRecord, lease: Duration) -> Result<(), StoreError>;
 
+    /// The same store on a connection of its own, opened when it is first used: for work that must not wait for others,
+    /// nor for the runtime they run on. Its calls are given up after 3 s. A store in memory has only one connection, and
+    /// answers with that.
+    fn apart(&self) -> Arc<dyn Store>;
+
     /// Renews the lease of `executor`; tells which of its running tasks somebody wants cancelled. An executor
     /// that is late, because the store was away from everybody, still holds what nobody has taken over.
     async fn renew(&self, executor: ExecutorId, lease: Duration) -> Result<Renewal, StoreError>;
+
+    /// When the lease of `executor` ends; `None` when it is not known, or was found lost.
+    async fn lease_end(&self, executor: ExecutorId) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Ends the lease of `executor` now, if it still ends at `ends_at`: it has not been renewed since. Answers whether it
+    /// did; then [`Store::take_over`] finds the executor lost.
+    async fn end_lease(&self, executor: ExecutorId, ends_at: Timestamp)
+    -> Result<bool, StoreError>;
+
+    /// Notes that `executor` begins to run `task` on trial: if the executor dies, the task is to blame and no other.
+    async fn put_on_trial(&self, executor: ExecutorId, task: TaskId) -> Result<(), StoreError>;
 
     /// Ends an executor for good: what it still owns is released as in [`Store::take_over`], and it is not
     /// listed any more.
     async fn retire(&self, executor: ExecutorId) -> Result<TakenOver, StoreError>;
 
-    /// Releases the tasks of executors whose lease ended, at most `limit` tasks. An action with delivery
+    /// Releases the tasks of executors whose lease ended, of all of them or of `whose`, at most `limit` tasks. An action with delivery
     /// `once` is not run again: its task fails, or pauses if it asked for that.
-    async fn take_over(&self, limit: usize) -> Result<TakenOver, StoreError>;
+    ///
+    /// The task that ran on trial, or was the only one to run, is charged with the crash, and pauses after
+    /// `CRASHES_MAX`; several that ran beside each other are only suspected. A failure is counted for none.
+    async fn take_over(
+        &self,
+        whose: Option<ExecutorId>,
+        limit: usize,
+    ) -> Result<TakenOver, StoreError>;
 
     /// Moves tasks whose time has come: `scheduled` and due to `ready`; open and past the deadline to
     /// `failed` (those that run are left to their executor). At most `limit` tasks.
@@ -130,14 +159,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Every queue, sorted by name, with how many of its tasks are in which open state.
     async fn queues(&self) -> Result<Vec<QueueRecord>, StoreError>;
 
-    /// One task.
+    /// One task; [`StoreError::Corrupt`] when its row cannot be read.
     async fn task(&self, task: TaskId) -> Result<Option<Task>, StoreError>;
 
     /// Those of `tasks` that are known, in any order: for waiters.
-    async fn tasks(&self, tasks: &[TaskId]) -> Result<Vec<Task>, StoreError>;
+    async fn tasks(&self, tasks: &[TaskId]) -> Result<Listed, StoreError>;
 
     /// Tasks that run for `executor`, at most `limit`: to find those whose claim was answered to nobody. Scans; for
-    /// the moment after a failure.
+    /// the moment after a failure. A row that cannot be read is left out: nobody here could run it.
     async fn owned(&self, executor: ExecutorId, limit: usize) -> Result<Vec<Task>, StoreError>;
 
     /// Those of `tasks` that nobody needs to wait for any more: final, paused, or not there. Reads no payload.
@@ -149,10 +178,21 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn ahead(&self, task: TaskId, limit: u64) -> Result<u64, StoreError>;
 
     /// Tasks that match, the newest first, at most `list.limit`.
-    async fn list(&self, list: &List) -> Result<Vec<Task>, StoreError>;
+    async fn list(&self, list: &List) -> Result<Listed, StoreError>;
 
     /// A task and all below it, at most `TREE_MAX`, parents before children, siblings by age.
-    async fn tree(&self, task: TaskId) -> Result<Vec<Task>, StoreError>;
+    async fn tree(&self, task: TaskId) -> Result<Listed, StoreError>;
+
+    /// Holds everything against the rules of [`ViolationKind`], all at one moment, and reads each row that `depth` asks
+    /// for. Tells at most `AUDIT_MAX` violations. Changes nothing; reads every task.
+    ///
+    /// [`ViolationKind`]: crate::domain::ViolationKind
+    async fn audit(&self, depth: AuditDepth) -> Result<Audit, StoreError>;
+
+    /// Makes right what of `violations` can be made right without inventing an output or an end: what runs without an
+    /// owner is released as in [`Store::take_over`], and told; timers, requests and `ready_at` are set, stray ones
+    /// deleted. A violation that is none any more is left alone. Another audit tells what is left.
+    async fn repair(&self, violations: &[Violation]) -> Result<TakenOver, StoreError>;
 
     /// Keeps log chunks. A chunk that is known already (task, attempt, offset) is left as it is; a chunk of
     /// an unknown task is dropped.
@@ -215,8 +255,22 @@ pub struct IdleLook {
     pub actions: Vec<ActionName>,
     /// How long a task must have been `ready`: its announcement may still be under way.
     pub older_than: Duration,
+    /// Only tasks that became `ready` at this time or later: all that are older were looked through before.
+    pub since: Option<Timestamp>,
+    /// Only tasks that became `ready` before this time: those after it may still be announced.
+    pub before: Option<Timestamp>,
     /// How many at most.
     pub limit: usize,
+}
+
+/// What an idle look found.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdleFound {
+    /// The tasks that were taken.
+    pub tasks: Vec<Task>,
+    /// When it looked, by the store's clock.
+    pub looked_at: Timestamp,
 }
 
 /// What became of one settlement.
@@ -259,6 +313,8 @@ pub enum Renewal {
     Held {
         /// Its running tasks that somebody wants cancelled, with the reason.
         cancels: Vec<(TaskId, String)>,
+        /// How many executors live, this one included.
+        fleet: u32,
     },
     /// Its tasks were taken over after its lease had ended: cancel all, enter as a new incarnation.
     Fenced,

@@ -1,13 +1,14 @@
 //! Rows as both stores return them, and their way into the domain. A row that nobody could have written
 //! becomes [`StoreError::Corrupt`], which names it.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 use uuid::Uuid;
 
 use super::StoreError;
@@ -35,18 +36,26 @@ macro_rules! facts_columns {
 
 pub(super) use {facts_columns, task_columns};
 
-/// A row of `task`.
-#[derive(Debug, sqlx::FromRow)]
+/// A row of `task`. What cannot be read of it is told when it is asked for, so that one row holds up no other.
+#[derive(Debug)]
 pub(super) struct TaskRow {
     pub(super) id: Uuid,
+    pub(super) attempt: i32,
+    columns: Result<Columns, StoreError>,
+}
+
+/// The columns of a [`TaskRow`]. In SQLite a number may be larger than its type here, and an id shorter.
+#[derive(Debug, sqlx::FromRow)]
+struct Columns {
+    id: Uuid,
     idempotency_key: Option<String>,
     action: String,
     queue: String,
     state: String,
-    pub(super) attempt: i32,
+    attempt: i32,
     failures: i32,
-    pub(super) crashes: i16,
-    pub(super) suspicions: i16,
+    crashes: i16,
+    suspicions: i16,
     executor: Option<Uuid>,
     priority: i16,
     parent: Option<Uuid>,
@@ -66,6 +75,9 @@ pub(super) struct TaskRow {
     error: Option<String>,
 }
 
+/// The attempt of a row whose attempt cannot be read: nobody's token.
+const NOBODYS_ATTEMPT: i32 = -1;
+
 /// What of a row of `task` is said in public.
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct FactsRow {
@@ -81,7 +93,7 @@ pub(super) struct FactsRow {
 /// A row of `executor`.
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct ExecutorRow {
-    id: Uuid,
+    pub(super) id: Uuid,
     name: String,
     host: String,
     pid: i64,
@@ -130,9 +142,15 @@ struct FailureJson {
 }
 
 /// Which row is read: its table and key.
-struct Row<'a>(&'static str, &'a dyn Display);
+struct RowName<'a>(&'static str, &'a dyn Display);
 
-impl Row<'_> {
+impl Display for RowName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` of `{}`", self.1, self.0)
+    }
+}
+
+impl RowName<'_> {
     /// What `column` says, or which row is broken.
     fn read<T, E: Display>(
         &self,
@@ -140,7 +158,7 @@ impl Row<'_> {
         found: Result<T, E>,
     ) -> Result<T, StoreError> {
         found.map_err(|error| StoreError::Corrupt {
-            row: format!("`{}` of `{}`", self.1, self.0),
+            row: self.to_string(),
             reason: format!("`{column}`: {error}"),
         })
     }
@@ -181,10 +199,77 @@ impl Row<'_> {
     }
 }
 
+impl<'r, R> FromRow<'r, R> for TaskRow
+where
+    R: Row,
+    Columns: FromRow<'r, R>,
+    &'static str: ColumnIndex<R>,
+    Uuid: Decode<'r, R::Database> + Type<R::Database>,
+    i32: Decode<'r, R::Database> + Type<R::Database>,
+{
+    fn from_row(row: &'r R) -> Result<Self, sqlx::Error> {
+        match Columns::from_row(row) {
+            Ok(columns) => Ok(Self {
+                id: columns.id,
+                attempt: columns.attempt,
+                columns: Ok(columns),
+            }),
+            Err(error) => {
+                let id: Uuid = row.try_get("id")?;
+                Ok(Self {
+                    id,
+                    attempt: row.try_get("attempt").unwrap_or(NOBODYS_ATTEMPT),
+                    columns: Err(undecoded(id, error)),
+                })
+            }
+        }
+    }
+}
+
 impl TaskRow {
     /// The task that the row says.
     pub(super) fn into_task(self) -> Result<Task, StoreError> {
-        let row = Row("task", &self.id);
+        self.columns?.into_task()
+    }
+
+    /// What of it is said in public.
+    pub(super) fn into_facts(self) -> Result<TaskFacts, StoreError> {
+        self.columns?.into_facts()
+    }
+
+    /// How the task is to be run.
+    pub(super) fn options(&self) -> Result<Options, StoreError> {
+        self.columns.as_ref().map_err(StoreError::clone)?.options()
+    }
+
+    /// Whether somebody wants it cancelled.
+    pub(super) fn is_being_cancelled(&self) -> bool {
+        let asked = |columns: &Columns| columns.cancel_requested_at.is_some();
+        self.columns.as_ref().is_ok_and(asked)
+    }
+
+    /// How many crashes it is charged with, after one more.
+    pub(super) fn crashes_after(&self) -> u32 {
+        let crashes = |columns: &Columns| u32::try_from(columns.crashes).unwrap_or(0);
+        self.columns.as_ref().map_or(0, crashes) + 1
+    }
+
+    /// How many crashes it is suspected of.
+    pub(super) fn suspicions(&self) -> i16 {
+        self.columns
+            .as_ref()
+            .map_or(0, |columns| columns.suspicions)
+    }
+
+    /// Who runs it, or ran it last.
+    pub(super) fn executor(&self) -> Option<Uuid> {
+        self.columns.as_ref().ok()?.executor
+    }
+}
+
+impl Columns {
+    fn into_task(self) -> Result<Task, StoreError> {
+        let row = RowName("task", &self.id);
         let output = self.output.as_deref();
         Ok(Task {
             id: TaskId::from_uuid(self.id),
@@ -232,8 +317,7 @@ impl TaskRow {
         })
     }
 
-    /// What of it is said in public.
-    pub(super) fn into_facts(self) -> Result<TaskFacts, StoreError> {
+    fn into_facts(self) -> Result<TaskFacts, StoreError> {
         FactsRow {
             id: self.id,
             action: self.action,
@@ -246,9 +330,8 @@ impl TaskRow {
         .into_facts()
     }
 
-    /// How the task is to be run.
-    pub(super) fn options(&self) -> Result<Options, StoreError> {
-        let row = Row("task", &self.id);
+    fn options(&self) -> Result<Options, StoreError> {
+        let row = RowName("task", &self.id);
         let Some(text) = &self.options else {
             return Ok(Options::default());
         };
@@ -261,17 +344,30 @@ impl TaskRow {
             delivery: row.word("options", &options.delivery)?,
         })
     }
+}
 
-    /// Whether somebody wants it cancelled.
-    pub(super) fn is_being_cancelled(&self) -> bool {
-        self.cancel_requested_at.is_some()
+/// What cannot be decoded of the row `id`, and the column.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the errors are another crate's; only one of them names a column"
+)]
+fn undecoded(id: Uuid, error: sqlx::Error) -> StoreError {
+    match error {
+        sqlx::Error::ColumnDecode { index, source } => StoreError::Corrupt {
+            row: RowName("task", &id).to_string(),
+            reason: format!("`{}`: {source}", index.trim_matches('"')),
+        },
+        other => StoreError::Corrupt {
+            row: RowName("task", &id).to_string(),
+            reason: other.to_string(),
+        },
     }
 }
 
 impl FactsRow {
     /// The facts that the row says.
     pub(super) fn into_facts(self) -> Result<TaskFacts, StoreError> {
-        let row = Row("task", &self.id);
+        let row = RowName("task", &self.id);
         Ok(TaskFacts {
             id: TaskId::from_uuid(self.id),
             action: row.word("action", &self.action)?,
@@ -291,7 +387,7 @@ impl FactsRow {
 impl ExecutorRow {
     /// The executor that the row says.
     pub(super) fn into_record(self) -> Result<ExecutorRecord, StoreError> {
-        let row = Row("executor", &self.id);
+        let row = RowName("executor", &self.id);
         let slots: Vec<(String, u16)> = row
             .json::<std::collections::BTreeMap<String, u16>>("slots", &self.slots)?
             .into_iter()
@@ -325,7 +421,7 @@ impl ExecutorRow {
 impl LogRow {
     /// The chunk that the row says.
     pub(super) fn into_chunk(self) -> Result<LogChunk, StoreError> {
-        let row = Row("task_log", &self.task);
+        let row = RowName("task_log", &self.task);
         Ok(LogChunk {
             task: TaskId::from_uuid(self.task),
             position: LogPosition {
@@ -344,12 +440,7 @@ pub(super) fn name<T: FromStr<Err: Display>>(
     table: &'static str,
     text: &str,
 ) -> Result<T, StoreError> {
-    Row(table, &text).word("name", text)
-}
-
-/// Tasks of rows, all of which can be read.
-pub(super) fn tasks(rows: Vec<TaskRow>) -> Result<Vec<Task>, StoreError> {
-    rows.into_iter().map(TaskRow::into_task).collect()
+    RowName(table, &text).word("name", text)
 }
 
 /// The facts of rows that were just changed. A row that cannot be read is told to the operator and left out:
@@ -413,10 +504,37 @@ pub(super) fn failure(text: &str) -> Result<Failure, serde_json::Error> {
 }
 
 /// The reason of a wish to cancel the task `id`, from the column `cancel_cause`.
+///
+/// # Errors
+///
+/// [`StoreError::Corrupt`]: the wish stands all the same.
 pub(super) fn cancel_reason(id: Uuid, text: &str) -> Result<String, StoreError> {
-    Row("task", &id)
+    RowName("task", &id)
         .read("cancel_cause", failure(text))
         .map(|failure| failure.message)
+}
+
+/// A wish to cancel a task: its id, and the reason from the column `cancel_cause`. One that cannot be read is no less a
+/// wish.
+pub(super) fn cancel_wish((id, text): (Uuid, String)) -> (TaskId, String) {
+    let reason = cancel_reason(id, &text).unwrap_or_else(|error| {
+        tracing::error!(%error, "a wish to cancel has a reason that cannot be read");
+        "for a reason that cannot be read".to_owned()
+    });
+    (TaskId::from_uuid(id), reason)
+}
+
+/// When a lease ends, if there is one.
+pub(super) fn lease_time(
+    executor: ExecutorId,
+    ends_at: Option<Time>,
+) -> Result<Option<Timestamp>, StoreError> {
+    RowName("executor", &executor).time_if_any("lease_ends_at", ends_at)
+}
+
+/// A number of executors.
+pub(super) fn executor_count(count: i64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// The text for the slots of an executor.

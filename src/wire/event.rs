@@ -80,6 +80,20 @@ impl EventKind {
         }
     }
 
+    /// Whether it says that there is work, or will be.
+    pub const fn announces(self) -> bool {
+        match self {
+            Self::Created | Self::Released | Self::Woken => true,
+            Self::Succeeded
+            | Self::Failed
+            | Self::Cancelled
+            | Self::Paused
+            | Self::Suspended
+            | Self::Retried
+            | Self::CancelRequested => false,
+        }
+    }
+
     /// The CloudEvents `type`: `longshore.task.created`.
     pub fn type_name(self) -> String {
         format!("longshore.task.{}", self.as_str())
@@ -223,12 +237,7 @@ impl Event {
     }
 
     fn from_envelope(envelope: Envelope<EventData>) -> Result<Self, WireError> {
-        if envelope.specversion != "1.0" {
-            return Err(WireError::Refused(format!(
-                "`specversion` is `{}`, this version reads `1.0`",
-                envelope.specversion
-            )));
-        }
+        known_version(&envelope.specversion)?;
         let kind = EventKind::of_type(&envelope.type_name)
             .ok_or_else(|| WireError::UnknownType(envelope.type_name.chars().take(80).collect()))?;
         let task = envelope
@@ -251,6 +260,17 @@ impl Event {
             data,
         })
     }
+}
+
+/// Refuses an envelope of another version of CloudEvents.
+pub(super) fn known_version(specversion: &str) -> Result<(), WireError> {
+    if specversion == "1.0" {
+        return Ok(());
+    }
+    let found: String = specversion.chars().take(80).collect();
+    Err(WireError::Refused(format!(
+        "`specversion` is `{found}`, this version reads `1.0`"
+    )))
 }
 
 /// Reads the events of one message: an object is one event, an array a batch.

@@ -18,7 +18,7 @@ pub use log::LogChunkJson;
 pub use submission::{
     RetryJson, SUBMISSION_TYPE, SubmissionJson, parse_submission, parse_submission_message,
 };
-pub use task::{ErrorJson, TaskJson, TaskPage};
+pub use task::{ErrorJson, TaskJson, TaskPage, UnreadableJson};
 pub use why::WhyJson;
 
 /// A document that is not what it should be.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::event::known_version;
 use super::{WireError, parse, parse_object};
 use crate::domain::{
     ActionName, Labels, OnFailure, Options, Payload, PayloadLimits, QueueName, RetryPolicy,
@@ -124,6 +125,7 @@ pub fn parse_submission_message(
         return parse_submission(json, limits);
     }
     let event: SubmissionEvent = parse(json)?;
+    known_version(&event.specversion)?;
     if event.type_name != SUBMISSION_TYPE {
         return Err(WireError::UnknownType(
             event.type_name.chars().take(80).collect(),
@@ -138,6 +140,7 @@ pub fn parse_submission_message(
 /// What matters of a CloudEvent around a submission; its other attributes are for others.
 #[derive(Deserialize)]
 struct SubmissionEvent {
+    specversion: String,
     #[serde(rename = "type")]
     type_name: String,
     subject: Option<String>,
@@ -267,6 +270,13 @@ mod tests {
                 "data":{{"action":"echo"}}}}"#
         ));
         assert_eq!(event.unwrap(), plain);
+        let newer = read(
+            r#"{"specversion":"2.0","type":"longshore.task.submitted","data":{"action":"echo"}}"#,
+        );
+        assert_eq!(
+            newer.unwrap_err().to_string(),
+            "`specversion` is `2.0`, this version reads `1.0`"
+        );
         let other = read(r#"{"specversion":"1.0","type":"x","data":{"action":"echo"}}"#);
         assert_eq!(
             other.unwrap_err().to_string(),

@@ -78,9 +78,21 @@ pub struct ErrorJson {
 pub struct TaskPage {
     /// The tasks.
     pub tasks: Vec<TaskJson>,
+    /// Tasks that belong here and whose rows cannot be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<UnreadableJson>,
     /// The cursor of the next page, when there may be one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+}
+
+/// A task whose row cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnreadableJson {
+    /// Its id.
+    pub id: String,
+    /// Which column, and what is wrong with it.
+    pub reason: String,
 }
 
 impl From<&Failure> for ErrorJson {

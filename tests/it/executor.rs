@@ -295,7 +295,7 @@ async fn sub_tasks_run_on_any_executor_and_are_cancelled_with_their_parent() {
     world.wait_at_gate(2).await;
     let tree = eventually(
         "all are there",
-        async || world.client.tree(parent).await.unwrap(),
+        async || world.client.tree(parent).await.unwrap().tasks,
         |tree| tree.len() == 6,
     )
     .await;
@@ -339,7 +339,7 @@ async fn a_parent_that_runs_again_makes_no_sub_task_twice() {
         .run(submission("twice", &json!(null)).with_retry(retry))
         .await;
     assert_eq!((parent.state, parent.attempt.0), (TaskState::Succeeded, 2));
-    assert_eq!(world.client.tree(parent.id).await.unwrap().len(), 4);
+    assert_eq!(world.client.tree(parent.id).await.unwrap().tasks.len(), 4);
     world.stop([executor]).await;
 }
 

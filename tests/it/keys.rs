@@ -57,7 +57,7 @@ async fn a_sub_task_with_a_known_key_is_the_task_that_has_it() {
     let task = world.run(submission("spawn_twice", &json!("k"))).await;
     let ids = output(&task);
     assert_eq!(ids[0], ids[1]);
-    let tree = world.client.tree(task.id).await.unwrap();
+    let tree = world.client.tree(task.id).await.unwrap().tasks;
     assert_eq!(tree.len(), 2);
     assert_eq!(ids[0], json!(tree[1].id.to_string()));
     // The task of the key belongs to another parent, so it is not what is asked for.

@@ -6,6 +6,7 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod bad_input;
 mod broker;
 mod cli;
 mod contract;
@@ -19,6 +20,7 @@ mod lost_answers;
 mod roles;
 mod store;
 mod support;
+mod taking_over;
 mod taps;
 mod tidy;
 mod transaction;

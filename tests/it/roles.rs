@@ -75,6 +75,7 @@ const ROLES: [Role; 5] = [
             "longshore.signals",
             "longshore.subtasks",
             "longshore.control",
+            "longshore.deaths",
         ],
         consumes: &[
             "longshore.submissions",

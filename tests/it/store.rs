@@ -73,7 +73,6 @@ store_contract! {
         a_failed_attempt_is_planned_again,
         a_paused_task_keeps_its_error,
         a_released_task_is_ready_again,
-        a_row_that_cannot_be_read_is_named,
         concurrent_batches_do_not_wait_in_a_circle,
     }
     cancelling {
@@ -95,6 +94,18 @@ store_contract! {
         an_executor_that_enters_again_replaces_its_slots,
         an_executor_keeps_its_tasks_when_it_enters_again,
     }
+    crashes {
+        a_task_that_ran_alone_is_charged_with_the_crash,
+        of_several_that_ran_nobody_is_charged,
+        a_task_on_trial_is_charged_and_its_neighbours_are_not,
+        a_trial_that_ended_before_the_crash_blames_nobody,
+        what_keeps_killing_is_quarantined_with_what_is_known,
+        an_executor_that_leaves_in_peace_charges_nobody,
+        a_lone_task_that_may_run_only_once_fails_at_its_first_crash,
+        a_lease_that_was_renewed_since_is_not_ended,
+        only_the_executor_that_is_meant_is_taken_over,
+        an_idle_look_keeps_to_its_marks,
+    }
     times {
         a_task_due_later_waits_for_its_time,
         nothing_is_due_in_an_empty_store,
@@ -105,6 +116,27 @@ store_contract! {
         concurrent_looks_move_each_task_once,
         pruning_deletes_final_tasks_and_their_logs,
         pruning_takes_the_oldest_first,
+    }
+    broken_rows {
+        a_row_that_cannot_be_read_is_named_and_hides_no_other,
+        a_task_whose_row_cannot_be_read_is_paused_when_it_is_claimed,
+        an_attempt_that_cannot_be_counted_on_pauses_the_task,
+        an_attempt_below_zero_pauses_the_task,
+        labels_that_are_no_json_hide_no_other_task,
+        a_wish_whose_reason_cannot_be_read_fails_no_renewal,
+        failures_at_their_end_hold_up_no_settlement,
+        a_lost_task_whose_options_cannot_be_read_is_paused,
+    }
+    auditing {
+        what_the_store_itself_writes_breaks_no_rule,
+        each_violation_is_found_and_nothing_else,
+        a_stray_timer_or_request_is_found,
+        what_is_unreadable_is_found_with_its_column,
+        what_is_safe_is_repaired,
+        what_runs_without_an_owner_is_released_as_from_a_lost_executor,
+        a_repair_leaves_alone_what_is_right_meanwhile,
+        what_waits_for_long_is_told_with_who_could_run_it,
+        more_violations_than_can_be_told_are_cut,
     }
     reading {
         only_known_tasks_are_found,

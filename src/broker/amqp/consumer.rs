@@ -1,6 +1,6 @@
 //! One consumer of the port: across links, channels and changes of credit.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use futures_util::stream::{SelectAll, StreamExt};
@@ -15,12 +15,13 @@ use lapin::types::{AMQPValue, FieldTable};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::super::topology::{self, Binding, HISTORY, SIGNALS, SUBMISSIONS};
+use super::super::topology::{self, Binding, DEATHS, HISTORY, SIGNALS, SUBMISSIONS};
 use super::super::{BrokerError, Credit, Delivery, Settle, Since, Source};
 use super::Links;
 use super::credit::{Step, Tag, step};
 use super::link::Link;
 use super::status::Status;
+use super::token;
 use super::trouble::Trouble;
 use crate::clock::{Clock, Pauses};
 
@@ -132,7 +133,8 @@ impl Consumer {
             Err(trouble) => End::Trouble(trouble),
         };
         if !link.is_failed() && channel.status().connected() {
-            if matches!(end, End::Done) && !self.own_bindings().is_empty() {
+            let outlives = self.source.token_of().is_some();
+            if matches!(end, End::Done) && !self.own_bindings().is_empty() && !outlives {
                 let delete =
                     channel.queue_delete(self.name().into(), QueueDeleteOptions::default());
                 // It would go with the connection at the latest.
@@ -151,6 +153,8 @@ impl Consumer {
             Source::Signals => SIGNALS.to_owned(),
             Source::Results(web, _) => topology::results_queue(*web),
             Source::Control(executor) => topology::control_queue(*executor),
+            Source::Token(executor) => topology::token_queue(*executor),
+            Source::Deaths => DEATHS.to_owned(),
             Source::History(_) => HISTORY.to_owned(),
         }
     }
@@ -159,21 +163,25 @@ impl Consumer {
         match &self.source {
             Source::Results(web, origin) => vec![topology::results_binding(*web, origin)],
             Source::Control(executor) => topology::control_bindings(*executor).into(),
-            Source::Work(_) | Source::Submissions | Source::Signals | Source::History(_) => {
-                Vec::new()
-            }
+            Source::Token(executor) => vec![topology::token_binding(*executor)],
+            Source::Work(_)
+            | Source::Submissions
+            | Source::Signals
+            | Source::Deaths
+            | Source::History(_) => Vec::new(),
         }
     }
 
     /// Makes the queue of its own, if it has one. Exclusive: it goes with the connection. Not `auto-delete`: it
-    /// has no consumer while the credit is 0.
+    /// has no consumer while the credit is 0. The queue of a token outlives the connection, to tell of its end.
     async fn declare(&self, link: &Link, channel: &Channel) -> Result<(), Trouble> {
         let bindings = self.own_bindings();
         if bindings.is_empty() {
             return Ok(());
         }
-        let options = QueueDeclareOptions::exclusive();
-        let declare = channel.queue_declare(self.name().into(), options, FieldTable::default());
+        let exclusive = || (QueueDeclareOptions::exclusive(), FieldTable::default());
+        let (options, arguments) = self.source.token_of().map_or_else(exclusive, token::queue);
+        let declare = channel.queue_declare(self.name().into(), options, arguments);
         link.call(declare).await?;
         for binding in bindings {
             let bind = channel.queue_bind(
@@ -189,10 +197,11 @@ impl Consumer {
     }
 
     /// Keeps the credit that is asked for, and hands over what comes.
-    async fn follow(&mut self, link: &Link, channel: &Arc<Channel>) -> End {
+    async fn follow(&mut self, link: &Arc<Link>, channel: &Arc<Channel>) -> End {
         let mut tags = Tags::default();
         let mut incoming = SelectAll::new();
         let mut is_taken_up = false;
+        let mut ask = pin!(token::ask(self.source.token_of(), Arc::clone(link)));
         loop {
             let asked = *self.asked.borrow_and_update();
             match tags.step(asked, &self.source) {
@@ -236,6 +245,8 @@ impl Consumer {
                     }
                 }
                 () = tags.freed.notified() => {}
+                // Only when its consumer is there: the token would expire otherwise.
+                () = &mut ask => {}
                 () = link.failed() => return End::Trouble(Trouble::Link(link.reason())),
                 () = self.stop.cancelled() => return End::Done,
             }

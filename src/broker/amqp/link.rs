@@ -137,6 +137,11 @@ impl Link {
         self.call(self.publish.create_channel()).await
     }
 
+    /// Another one, without a limit of time: an alarm may hold it back for long, and that is no trouble of the link.
+    pub(super) async fn own_publishing_channel(&self) -> Result<Channel, Trouble> {
+        Ok(self.publish.create_channel().await?)
+    }
+
     /// A channel for consuming and declaring.
     pub(super) async fn consuming_channel(&self) -> Result<Channel, Trouble> {
         self.call(self.consume.create_channel()).await

@@ -12,6 +12,7 @@ mod link;
 mod publisher;
 mod status;
 mod supervisor;
+mod token;
 mod trouble;
 
 use std::sync::Arc;

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::mpsc;
 
 use super::super::topology::{
-    self, Binding, DEAD, Destination, HISTORY, SIGNALS, SUBMISSIONS, Topology,
+    self, Binding, DEAD, DEATHS, Destination, HISTORY, SIGNALS, SUBMISSIONS, Topology,
 };
-use super::super::{BrokerError, Credit, Delivery, Message, Settle, Source};
+use super::super::{BrokerError, Content, Credit, Delivery, Message, Settle, Source};
 use super::routes::Routes;
 use super::shelf::{ConsumerId, Entry, History, Overflow, Parcel, Queue};
-use crate::domain::QueueName;
 use crate::domain::limits::MESSAGE_BYTES_MAX;
+use crate::domain::{ExecutorId, QueueName};
 
 /// The state, shared with the deliveries that are lent.
 pub(super) type Shared = Mutex<Switch>;
@@ -54,6 +54,8 @@ struct Consumer {
     tag: u64,
     /// Whether it stands in the line of its queue, or of the history.
     is_waiting: bool,
+    /// Whose token it holds.
+    token_of: Option<ExecutorId>,
 }
 
 impl Consumer {
@@ -247,9 +249,13 @@ impl Switch {
             lent: BTreeMap::new(),
             tag: 0,
             is_waiting: false,
+            token_of: source.token_of(),
         };
         self.consumers.insert(id, consumer);
         self.serve(id);
+        if let Some(executor) = source.token_of() {
+            self.say_of(executor, topology::token_binding(executor).key);
+        }
         Ok(id)
     }
 
@@ -267,6 +273,11 @@ impl Switch {
                 let own = topology::control_bindings(*executor).into();
                 (topology::control_queue(*executor), own)
             }
+            Source::Token(executor) => {
+                let own = vec![topology::token_binding(*executor)];
+                (topology::token_queue(*executor), own)
+            }
+            Source::Deaths => (DEATHS.to_owned(), Vec::new()),
             Source::History(since) => {
                 return Ok((From::History(self.history.begin(*since)), Vec::new()));
             }
@@ -286,6 +297,19 @@ impl Switch {
         Ok((From::Queue(name), own))
     }
 
+    /// Publishes a token, or what it has become.
+    fn say_of(&mut self, executor: ExecutorId, key: String) {
+        let parcel = Parcel {
+            exchange: DEATHS,
+            key,
+            message_id: executor.to_string(),
+            content: Content::Json,
+            body: b"{}".to_vec(),
+        };
+        // The queues behind it drop their oldest and so are never full.
+        self.forward(&Arc::new(parcel));
+    }
+
     pub(super) fn set_credit(&mut self, id: ConsumerId, credit: Credit) {
         if let Some(consumer) = self.consumers.get_mut(&id) {
             consumer.credit = usize::from(credit);
@@ -302,6 +326,9 @@ impl Switch {
             self.readers.retain(|reader| *reader != id);
             return;
         };
+        if let Some(executor) = consumer.token_of.filter(|_| !consumer.lent.is_empty()) {
+            self.say_of(executor, topology::death_key(executor));
+        }
         let Some(queue) = self.queues.get_mut(&name) else {
             return;
         };
@@ -491,7 +518,7 @@ fn target(binding: &Binding) -> Target {
 
 /// What the policies of [`topology`] say for a shared queue.
 fn shared_overflow(name: &str) -> Overflow {
-    let is_kept = [DEAD, topology::UNROUTED, topology::DEATHS].contains(&name);
+    let is_kept = [DEAD, topology::UNROUTED, DEATHS].contains(&name);
     if is_kept {
         Overflow::DropOldest
     } else {

@@ -8,6 +8,8 @@ mod error;
 mod http;
 mod plan;
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -86,6 +88,19 @@ impl Management {
     pub async fn version(&self) -> Result<String, ManagementError> {
         let overview: Overview = self.http.read(&["overview"]).await?;
         Ok(overview.rabbitmq_version)
+    }
+
+    /// How many messages each queue of the broker holds, those that a consumer holds included.
+    ///
+    /// # Errors
+    ///
+    /// All of [`ManagementError`] but conflicts.
+    pub async fn messages(&self) -> Result<BTreeMap<String, u64>, ManagementError> {
+        let queues: Vec<Depth> = self.list("queues").await?;
+        Ok(queues
+            .into_iter()
+            .map(|queue| (queue.name, queue.messages))
+            .collect())
     }
 
     /// How the broker differs from `topology`, in the order in which `apply` works.

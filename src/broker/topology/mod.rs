@@ -34,7 +34,8 @@ pub const HISTORY: &str = "longshore.history";
 pub const DEAD: &str = "longshore.dead";
 /// Announcements for queues that do not exist: an internal exchange, and the queue behind it.
 pub const UNROUTED: &str = "longshore.unrouted";
-/// Notices that an executor's connection died: an internal exchange, and the queue behind it.
+/// Notices that an executor's connection died: an exchange, and the queue behind it. Not internal: executors publish the
+/// tokens that become notices, and whoever may name an exchange as a dead-letter exchange may publish to it anyway.
 pub const DEATHS: &str = "longshore.deaths";
 /// Whole tasks from clients without the store.
 pub const SUBMISSIONS: &str = "longshore.submissions";
@@ -186,6 +187,27 @@ pub fn control_bindings(executor: ExecutorId) -> [Binding; 2] {
     ]
 }
 
+/// The queue that lends an executor its token: as long as it holds it, its connection lives.
+pub fn token_queue(executor: ExecutorId) -> String {
+    format!("longshore.executor.{executor}.token")
+}
+
+/// The binding that leads an executor's token into its own queue. Its key is the token's.
+pub fn token_binding(executor: ExecutorId) -> Binding {
+    let destination = Destination::Queue(token_queue(executor));
+    binding(DEATHS, destination, &format!("token.{executor}"))
+}
+
+/// The routing key of a death notice.
+pub fn death_key(executor: ExecutorId) -> String {
+    format!("dead.{executor}")
+}
+
+/// Whose death a routing key tells.
+pub fn dead_executor(key: &str) -> Option<ExecutorId> {
+    key.strip_prefix("dead.")?.parse().ok()
+}
+
 /// The routing key of a nudge to `executor`, on [`Ingress::Control`].
 pub fn nudge_key(executor: ExecutorId) -> String {
     format!("executor.{executor}")
@@ -250,11 +272,19 @@ fn exchanges() -> Vec<Exchange> {
         name: ingress.exchange(),
         is_internal: false,
     });
-    let internal = [ROUTE, NUDGE, TAP, DEAD, UNROUTED, DEATHS].map(|name| Exchange {
+    let internal = [ROUTE, NUDGE, TAP, DEAD, UNROUTED].map(|name| Exchange {
         name,
         is_internal: true,
     });
-    ingress.into_iter().chain(internal).collect()
+    let deaths = Exchange {
+        name: DEATHS,
+        is_internal: false,
+    };
+    ingress
+        .into_iter()
+        .chain(internal)
+        .chain([deaths])
+        .collect()
 }
 
 fn shared_queues(queues: &[QueueName]) -> Vec<Queue> {
@@ -285,7 +315,7 @@ fn bindings(queues: &[QueueName]) -> Vec<Binding> {
         binding(Ingress::Control.exchange(), exchange(NUDGE), "executor.*"),
         binding(DEAD, queue(DEAD), "#"),
         binding(UNROUTED, queue(UNROUTED), "#"),
-        binding(DEATHS, queue(DEATHS), "#"),
+        binding(DEATHS, queue(DEATHS), "dead.*"),
         binding(TAP, queue(HISTORY), "#"),
     ];
     // Not `Submissions`: they carry payloads, and a tap sees none. What is stored is announced as created.

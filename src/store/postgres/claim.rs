@@ -4,10 +4,10 @@ use sqlx::PgConnection;
 
 use super::{error, settle};
 use crate::domain::{ActionName, ExecutorId, Task, TaskEvent, TaskId};
-use crate::store::change::{Step, owner, readable, uuids};
+use crate::store::change::{Step, idle_found, just_before, owner, readable, uuids};
 use crate::store::row::{TaskRow, number, task_columns};
-use crate::store::time::micros;
-use crate::store::{IdleLook, StoreError};
+use crate::store::time::{Time, micros};
+use crate::store::{IdleFound, IdleLook, StoreError};
 
 /// The executor's row is locked against whoever takes over from it, so that no task is claimed by an executor
 /// that is just found lost; renewals go on. A task that somebody else has locked is being claimed, cancelled
@@ -23,7 +23,7 @@ const CLAIM: &str = concat!(
     )
     update task set
         state = $4,
-        attempt = case when state = $4 then attempt else attempt + 1 end,
+        attempt = case when state = $4 then attempt else least(attempt, 2147483646) + 1 end,
         executor = $1,
         started_at = case when state = $4 then started_at else now() end
     from held where id = held.task
@@ -31,23 +31,37 @@ const CLAIM: &str = concat!(
     task_columns!()
 );
 
-/// Goes through the index `task_ready` in its order and stops when it has enough. What it costs: it passes
-/// the queue's tasks that are not `ready` any more, so an idle look costs time in proportion to the retained
-/// history of the queue, about a second for a million tasks.
+/// Hops from priority to priority (there are few), and for each goes through the index `task_ready` in its order, from
+/// where the last look ended. What it costs: it passes the tasks since then that are not `ready` any more; with no $8 all
+/// of the queue's retained history, about a second for a million tasks.
 const CLAIM_IDLE: &str = concat!(
-    "with live as (
+    "with recursive live as (
         select id from executor where id = $1 and lease_ends_at > now() and lost_at is null for key share
+    ), level(priority) as (
+        select max(priority) from task where queue = $2
+        union all
+        select (select max(t.priority) from task t where t.queue = $2 and t.priority < l.priority)
+        from level l where l.priority is not null
     ), held as (
-        select t.id as task from task t
-        where t.queue = $2 and t.state = any($3) and t.action = any($5)
-            and t.ready_at <= now() - $6 * interval '1 microsecond' and exists (select from live)
-        order by t.priority desc, t.ready_at, t.id limit $7 for update skip locked
+        select one.id as task
+        from level l cross join lateral (
+            select t.id, t.ready_at from task t
+            where t.queue = $2 and t.priority = l.priority
+                and t.ready_at >= coalesce($8, '-infinity')
+                and t.ready_at <= least(now() - $6 * interval '1 microsecond', $9)
+                and t.state = any($3) and t.action = any($5) and exists (select from live)
+            order by t.ready_at, t.id limit $7 for update skip locked
+        ) one
+        where l.priority is not null
+        order by l.priority desc, one.ready_at, one.id limit $7
     )
-    update task set state = $4, attempt = attempt + 1, executor = $1, started_at = now()
+    update task set state = $4, attempt = least(attempt, 2147483646) + 1, executor = $1, started_at = now()
     from held where id = held.task
     returning ",
     task_columns!()
 );
+
+const NOW: &str = "select now()";
 
 /// As [`crate::store::Store::claim`].
 pub(super) async fn claim(
@@ -72,7 +86,7 @@ pub(super) async fn claim_idle(
     connection: &mut PgConnection,
     executor: ExecutorId,
     look: &IdleLook,
-) -> Result<Vec<Task>, StoreError> {
+) -> Result<IdleFound, StoreError> {
     let step = Step::of(TaskEvent::Claimed);
     let actions: Vec<&str> = look.actions.iter().map(ActionName::as_str).collect();
     let rows = sqlx::query_as(CLAIM_IDLE)
@@ -83,12 +97,18 @@ pub(super) async fn claim_idle(
         .bind(actions)
         .bind(micros(look.older_than))
         .bind(number(look.limit))
+        .bind(look.since.map(Time::from))
+        .bind(look.before.map(just_before))
         .fetch_all(&mut *connection)
         .await
         .map_err(error::of)?;
     let mut tasks = read(connection, executor, rows).await?;
     tasks.sort_by_key(|task| (std::cmp::Reverse(task.priority), task.ready_at, task.id));
-    Ok(tasks)
+    let looked_at: Time = sqlx::query_scalar(NOW)
+        .fetch_one(connection)
+        .await
+        .map_err(error::of)?;
+    idle_found(tasks, looked_at)
 }
 
 async fn read(

@@ -25,6 +25,9 @@ const STATEMENT_MAX: &str = "20s";
 /// caller.
 const CALL_MAX: Duration = Duration::from_secs(30);
 
+/// How long a call may take that is rather tried again than waited for: a fifth of a lease.
+const APART_CALL_MAX: Duration = Duration::from_secs(3);
+
 /// How long a connection may rest and be used again unseen. A look costs a round trip; a busy connection that
 /// is dead costs one failed call.
 const REST_MAX: Duration = Duration::from_secs(1);
@@ -35,6 +38,8 @@ pub(super) struct Connections {
     pool: PgPool,
     address: String,
     breakage: Arc<Breakage>,
+    /// How long a call may take in all.
+    call_max: Duration,
 }
 
 /// When a connection was last found broken. All that are older may be broken as well: they are looked at
@@ -57,11 +62,26 @@ impl Breakage {
 impl Connections {
     /// At most `connections_max` connections, opened when they are needed.
     pub(super) fn new(options: PgConnectOptions, connections_max: u32, address: &str) -> Self {
+        let patience = (ACQUIRE_MAX, CALL_MAX);
+        Self::with_patience(options, connections_max, address, patience)
+    }
+
+    /// One connection for what must be answered soon or tried again.
+    pub(super) fn apart(options: PgConnectOptions, address: &str) -> Self {
+        Self::with_patience(options, 1, address, (APART_CALL_MAX, APART_CALL_MAX))
+    }
+
+    fn with_patience(
+        options: PgConnectOptions,
+        connections_max: u32,
+        address: &str,
+        (acquire_max, call_max): (Duration, Duration),
+    ) -> Self {
         let breakage = Arc::new(Breakage::default());
         let known = Arc::clone(&breakage);
         let pool = PgPoolOptions::new()
             .max_connections(connections_max)
-            .acquire_timeout(ACQUIRE_MAX)
+            .acquire_timeout(acquire_max)
             .test_before_acquire(false)
             .before_acquire(move |connection, metadata| {
                 let is_suspect = known.is_suspect(&metadata);
@@ -77,6 +97,7 @@ impl Connections {
             pool,
             address: address.to_owned(),
             breakage,
+            call_max,
         }
     }
 
@@ -111,7 +132,10 @@ impl Connections {
     ) -> Result<T, StoreError> {
         let answer = answer.unwrap_or_else(|Elapsed { .. }| {
             Err(StoreError::Unavailable {
-                reason: format!("`{}` did not answer within {CALL_MAX:?}", self.address),
+                reason: format!(
+                    "`{}` did not answer within {:?}",
+                    self.address, self.call_max
+                ),
             })
         });
         if matches!(answer, Err(StoreError::Unavailable { .. })) {
@@ -122,8 +146,8 @@ impl Connections {
     }
 
     /// Limits a call.
-    pub(super) fn limited<F: Future>(call: F) -> tokio::time::Timeout<F> {
-        tokio::time::timeout(CALL_MAX, call)
+    pub(super) fn limited<F: Future>(&self, call: F) -> tokio::time::Timeout<F> {
+        tokio::time::timeout(self.call_max, call)
     }
 
     /// Closes all connections, for good.
@@ -137,7 +161,7 @@ macro_rules! call {
     ($connections:expr, $module:ident::$function:ident($($argument:expr),*)) => {{
         let mut connection = $connections.connection().await?;
         let answer =
-            Connections::limited($module::$function(&mut connection, $($argument),*)).await;
+            $connections.limited($module::$function(&mut connection, $($argument),*)).await;
         $connections.judged(connection, answer)
     }};
 }

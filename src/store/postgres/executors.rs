@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::error;
 use crate::domain::{ActionName, ExecutorId, ExecutorRecord, TaskId};
 use crate::store::change::{RUNNING, owner};
-use crate::store::row::{ExecutorRow, cancel_reason, name, slots_text, text};
+use crate::store::row::{
+    ExecutorRow, cancel_wish, executor_count, lease_time, name, slots_text, text,
+};
 use crate::store::time::{Time, micros};
 use crate::store::{Renewal, StoreError};
 
@@ -20,7 +23,7 @@ with entered as (
     on conflict (id) do update set
         name = excluded.name, host = excluded.host, pid = excluded.pid, version = excluded.version,
         slots = excluded.slots, actions = excluded.actions, lease_ends_at = excluded.lease_ends_at,
-        lost_at = null, released_at = null
+        lost_at = null, released_at = null, trial = null
 )
 insert into known_action (name)
 select name from unnest($10::text[]) as offered(name) order by name
@@ -34,12 +37,21 @@ with renewed as (
     where id = $1 and lost_at is null
     returning id
 )
-select wished.id, wished.cancel_cause
+select wished.id, wished.cancel_cause,
+    (select count(*) from executor where lease_ends_at > now() and lost_at is null)::int4 as fleet
 from renewed left join (
     select t.id, t.cancel_cause from cancel_request c join task t on t.id = c.task
     where t.executor = $1 and t.state = $3 and t.cancel_cause is not null
 ) as wished on true
 order by wished.id";
+
+const LEASE_END: &str = "select lease_ends_at from executor where id = $1 and lost_at is null";
+
+const END_LEASE: &str = "
+update executor set lease_ends_at = least(lease_ends_at, now())
+where id = $1 and lease_ends_at = $2 and lost_at is null";
+
+const PUT_ON_TRIAL: &str = "update executor set trial = $2 where id = $1 and lost_at is null";
 
 const EXECUTORS: &str = "
 select id, name, host, pid, version, slots, actions, started_at, lease_ends_at,
@@ -79,22 +91,67 @@ pub(super) async fn renew(
     executor: ExecutorId,
     lease: Duration,
 ) -> Result<Renewal, StoreError> {
-    let rows: Vec<(Option<Uuid>, Option<String>)> = sqlx::query_as(RENEW)
+    let rows: Vec<(Option<Uuid>, Option<String>, i32)> = sqlx::query_as(RENEW)
         .bind(owner(executor))
         .bind(micros(lease))
         .bind(RUNNING)
         .fetch_all(connection)
         .await
         .map_err(error::of)?;
-    if rows.is_empty() {
+    let Some((_, _, fleet)) = rows.first() else {
         return Ok(Renewal::Fenced);
-    }
-    let cancels = rows
+    };
+    let fleet = executor_count((*fleet).into());
+    let wishes = rows
         .into_iter()
-        .filter_map(|(task, cause)| task.zip(cause))
-        .map(|(task, cause)| Ok((TaskId::from_uuid(task), cancel_reason(task, &cause)?)))
-        .collect::<Result<_, StoreError>>()?;
-    Ok(Renewal::Held { cancels })
+        .filter_map(|(task, cause, _)| task.zip(cause));
+    Ok(Renewal::Held {
+        cancels: wishes.map(cancel_wish).collect(),
+        fleet,
+    })
+}
+
+/// As [`crate::store::Store::lease_end`].
+pub(super) async fn lease_end(
+    connection: &mut PgConnection,
+    executor: ExecutorId,
+) -> Result<Option<Timestamp>, StoreError> {
+    let ends_at: Option<Time> = sqlx::query_scalar(LEASE_END)
+        .bind(owner(executor))
+        .fetch_optional(connection)
+        .await
+        .map_err(error::of)?;
+    lease_time(executor, ends_at)
+}
+
+/// As [`crate::store::Store::end_lease`].
+pub(super) async fn end_lease(
+    connection: &mut PgConnection,
+    executor: ExecutorId,
+    ends_at: Timestamp,
+) -> Result<bool, StoreError> {
+    let ended = sqlx::query(END_LEASE)
+        .bind(owner(executor))
+        .bind(Time::from(ends_at))
+        .execute(connection)
+        .await
+        .map_err(error::of)?;
+    Ok(ended.rows_affected() > 0)
+}
+
+/// As [`crate::store::Store::put_on_trial`].
+pub(super) async fn put_on_trial(
+    connection: &mut PgConnection,
+    executor: ExecutorId,
+    task: TaskId,
+) -> Result<(), StoreError> {
+    sqlx::query(PUT_ON_TRIAL)
+        .bind(owner(executor))
+        .bind(task.as_uuid())
+        .execute(connection)
+        .await
+        .map_err(error::of)?;
+    Ok(())
 }
 
 /// As [`crate::store::Store::executors`].

@@ -4,6 +4,7 @@
 //! Rows are locked in the order of their ids, or skipped when somebody else has them: two batches never wait
 //! for each other in a circle. Housekeeping always skips; only `settle`, `cancel` and `take_over` wait.
 
+mod audit;
 mod cancel;
 mod claim;
 mod connections;
@@ -17,23 +18,27 @@ mod submit_in;
 mod take_over;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 pub use sqlx;
 use sqlx::migrate::Migrator;
+use sqlx::postgres::PgConnectOptions;
 pub use submit_in::SubmitInError;
+use uuid::Uuid;
 
 use self::connections::{Connections, call};
 use self::submit::Statements;
 use super::{
-    Cancelled, Due, IdleLook, List, Renewal, SCHEMA_VERSION, Settled, Store, StoreError,
-    StoreIdentity, Submitted, TakenOver,
+    Cancelled, Due, IdleFound, IdleLook, List, Listed, Renewal, SCHEMA_VERSION, Settled, Store,
+    StoreError, StoreIdentity, Submitted, TakenOver,
 };
 use crate::domain::limits::BATCH_MAX;
 use crate::domain::{
-    ActionName, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask, QueueName, QueueRecord,
-    Settlement, Task, TaskId, masked_url,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask,
+    QueueName, QueueRecord, Settlement, Task, TaskId, Violation, masked_url,
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
@@ -48,6 +53,7 @@ const READERS_MAX: u32 = 4;
 /// The store in PostgreSQL.
 pub struct PostgresStore {
     address: String,
+    options: PgConnectOptions,
     writers: Connections,
     readers: Connections,
 }
@@ -73,7 +79,8 @@ impl PostgresStore {
         connections::probe(&options, &address).await?;
         Ok(Self {
             writers: Connections::new(options.clone(), WRITERS_MAX, &address),
-            readers: Connections::new(options, READERS_MAX, &address),
+            readers: Connections::new(options.clone(), READERS_MAX, &address),
+            options,
             address,
         })
     }
@@ -119,7 +126,7 @@ impl Store for PostgresStore {
         &self,
         executor: ExecutorId,
         look: &IdleLook,
-    ) -> Result<Vec<Task>, StoreError> {
+    ) -> Result<IdleFound, StoreError> {
         call!(self.writers, claim::claim_idle(executor, look))
     }
 
@@ -142,6 +149,32 @@ impl Store for PostgresStore {
         call!(self.writers, executors::enroll(executor, lease))
     }
 
+    fn apart(&self) -> Arc<dyn Store> {
+        let connections = || Connections::apart(self.options.clone(), &self.address);
+        Arc::new(Self {
+            writers: connections(),
+            readers: connections(),
+            options: self.options.clone(),
+            address: self.address.clone(),
+        })
+    }
+
+    async fn lease_end(&self, executor: ExecutorId) -> Result<Option<Timestamp>, StoreError> {
+        call!(self.readers, executors::lease_end(executor))
+    }
+
+    async fn end_lease(
+        &self,
+        executor: ExecutorId,
+        ends_at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        call!(self.writers, executors::end_lease(executor, ends_at))
+    }
+
+    async fn put_on_trial(&self, executor: ExecutorId, task: TaskId) -> Result<(), StoreError> {
+        call!(self.writers, executors::put_on_trial(executor, task))
+    }
+
     async fn renew(&self, executor: ExecutorId, lease: Duration) -> Result<Renewal, StoreError> {
         call!(self.writers, executors::renew(executor, lease))
     }
@@ -159,8 +192,12 @@ impl Store for PostgresStore {
         }
     }
 
-    async fn take_over(&self, limit: usize) -> Result<TakenOver, StoreError> {
-        call!(self.writers, take_over::take_over(limit))
+    async fn take_over(
+        &self,
+        whose: Option<ExecutorId>,
+        limit: usize,
+    ) -> Result<TakenOver, StoreError> {
+        call!(self.writers, take_over::take_over(whose, limit))
     }
 
     async fn due(&self, limit: usize) -> Result<Due, StoreError> {
@@ -188,10 +225,10 @@ impl Store for PostgresStore {
     }
 
     async fn task(&self, task: TaskId) -> Result<Option<Task>, StoreError> {
-        Ok(self.tasks(&[task]).await?.pop())
+        self.tasks(&[task]).await?.only()
     }
 
-    async fn tasks(&self, tasks: &[TaskId]) -> Result<Vec<Task>, StoreError> {
+    async fn tasks(&self, tasks: &[TaskId]) -> Result<Listed, StoreError> {
         call!(self.readers, read::tasks(tasks))
     }
 
@@ -207,12 +244,29 @@ impl Store for PostgresStore {
         call!(self.readers, read::ahead(task, limit))
     }
 
-    async fn list(&self, list: &List) -> Result<Vec<Task>, StoreError> {
+    async fn list(&self, list: &List) -> Result<Listed, StoreError> {
         call!(self.readers, read::list(list))
     }
 
-    async fn tree(&self, task: TaskId) -> Result<Vec<Task>, StoreError> {
+    async fn tree(&self, task: TaskId) -> Result<Listed, StoreError> {
         call!(self.readers, read::tree(task))
+    }
+
+    async fn audit(&self, depth: AuditDepth) -> Result<Audit, StoreError> {
+        let mut findings = call!(self.readers, audit::findings())?;
+        let mut last = Uuid::nil();
+        loop {
+            let rows = call!(self.readers, audit::page(last, depth))?;
+            match rows.last() {
+                Some(row) if !findings.is_full() => last = row.id(),
+                _ => return Ok(findings.into_audit()),
+            }
+            findings.enter_page(rows);
+        }
+    }
+
+    async fn repair(&self, violations: &[Violation]) -> Result<TakenOver, StoreError> {
+        call!(self.writers, audit::repair(violations))
     }
 
     async fn append_logs(&self, chunks: &[LogChunk]) -> Result<(), StoreError> {

@@ -8,9 +8,10 @@ use crate::domain::{
     ActionName, ExecutorId, LogChunk, LogPosition, QueueName, QueueRecord, Task, TaskId, TaskState,
 };
 use crate::store::change::{RUNNING, attempt, ends_of_a_wait, owner, uuids, without};
-use crate::store::row::{LogRow, TaskRow, name, number, task_columns, tasks as tasks_of};
+use crate::store::listed::{label_marks, listed};
+use crate::store::row::{LogRow, TaskRow, name, number, task_columns};
 use crate::store::time::Time;
-use crate::store::{List, StoreError, StoreIdentity};
+use crate::store::{List, Listed, StoreError, StoreIdentity};
 
 const TASKS: &str = concat!("select ", task_columns!(), " from task where id = any($1)");
 
@@ -44,7 +45,7 @@ const LIST: &str = concat!(
     where (cardinality($1::text[]) = 0 or state = any($1))
         and ($2::text is null or queue = $2)
         and ($3::text is null or action = $3)
-        and ($4::text is null or labels::json ->> $4 = $5)
+        and ($4::text is null or starts_with(labels, $4) or strpos(labels, $5) > 0)
         and ($6::uuid is null or parent = $6)
         and ($7::uuid is null or id < $7)
     order by id desc limit $8"
@@ -87,13 +88,13 @@ const SCHEMA: &str = "select max(version) from _sqlx_migrations where success";
 pub(super) async fn tasks(
     connection: &mut PgConnection,
     tasks: &[TaskId],
-) -> Result<Vec<Task>, StoreError> {
+) -> Result<Listed, StoreError> {
     let rows: Vec<TaskRow> = sqlx::query_as(TASKS)
         .bind(uuids(tasks))
         .fetch_all(connection)
         .await
         .map_err(error::of)?;
-    tasks_of(rows)
+    Ok(listed(rows))
 }
 
 /// As [`crate::store::Store::owned`].
@@ -109,7 +110,7 @@ pub(super) async fn owned(
         .fetch_all(connection)
         .await
         .map_err(error::of)?;
-    tasks_of(rows)
+    Ok(listed(rows).tasks)
 }
 
 /// As [`crate::store::Store::ended`].
@@ -143,39 +144,39 @@ pub(super) async fn ahead(
 }
 
 /// As [`crate::store::Store::list`].
-pub(super) async fn list(
-    connection: &mut PgConnection,
-    list: &List,
-) -> Result<Vec<Task>, StoreError> {
+pub(super) async fn list(connection: &mut PgConnection, list: &List) -> Result<Listed, StoreError> {
     let states: Vec<&str> = list.states.iter().map(|state| state.as_str()).collect();
     let label = list.label.as_ref();
+    let [first, other] = label
+        .map(|(name, value)| label_marks(name, value))
+        .map_or([None, None], |marks| marks.map(Some));
     let rows: Vec<TaskRow> = sqlx::query_as(LIST)
         .bind(states)
         .bind(list.queue.as_ref().map(QueueName::as_str))
         .bind(list.action.as_ref().map(ActionName::as_str))
-        .bind(label.map(|(name, _)| name.as_str()))
-        .bind(label.map(|(_, value)| value.as_str()))
+        .bind(first)
+        .bind(other)
         .bind(list.parent.map(TaskId::as_uuid))
         .bind(list.before.map(TaskId::as_uuid))
         .bind(number(list.limit))
         .fetch_all(connection)
         .await
         .map_err(error::of)?;
-    tasks_of(rows)
+    Ok(listed(rows))
 }
 
 /// As [`crate::store::Store::tree`].
 pub(super) async fn tree(
     connection: &mut PgConnection,
     task: TaskId,
-) -> Result<Vec<Task>, StoreError> {
+) -> Result<Listed, StoreError> {
     let rows: Vec<TaskRow> = sqlx::query_as(TREE)
         .bind(task.as_uuid())
         .bind(number(TREE_MAX))
         .fetch_all(connection)
         .await
         .map_err(error::of)?;
-    tasks_of(rows)
+    Ok(listed(rows))
 }
 
 /// As [`crate::store::Store::logs`].

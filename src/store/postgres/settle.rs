@@ -37,7 +37,7 @@ with wanted as (
             when h.state_now = $12 then error
             else h.new_error
         end,
-        failures = failures + h.failed,
+        failures = failures + case when failures < 2147483647 then h.failed else 0 end,
         run_at = case when h.state_now = $11 then now() + h.pause * interval '1 microsecond' else run_at end,
         ready_at = case when h.state_now = $12 then now() else ready_at end,
         finished_at = case when h.state_now = any($13) then now() end

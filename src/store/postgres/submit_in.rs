@@ -112,7 +112,7 @@ async fn check_key(
     let Some(key) = &task.submission.idempotency_key else {
         return Ok(()); // An id decides alone, whatever else is said.
     };
-    let stored = read::tasks(connection, &[known]).await?.pop();
+    let stored = read::tasks(connection, &[known]).await?.only()?;
     let stored = stored.ok_or_else(|| StoreError::Unavailable {
         reason: format!("the task `{known}` was deleted in this moment"),
     })?;

@@ -4,18 +4,35 @@ use sqlx::{Connection, PgConnection};
 
 use super::{error, settle};
 use crate::domain::ExecutorId;
-use crate::store::change::{Change, LostExecutor, RUNNING, enter_taken, owner};
+use crate::store::blame::{self, Blame, LAST_WORDS_MAX, Leaving, LostExecutor, with_blame};
+use crate::store::change::{Change, RUNNING, enter_taken, owner};
 use crate::store::row::{TaskRow, number, task_columns};
 use crate::store::{StoreError, TakenOver};
 
-/// The lock keeps claims and renewals of these executors out until we are done.
-const LOST: &str = "
-select id, name, lost_at is null as is_new from executor
-where lease_ends_at <= now() and released_at is null
-order by id for update skip locked";
+/// An executor, and the task that ran on trial in it: when it is first found lost, only if that still runs there.
+macro_rules! lost_columns {
+    () => {
+        "e.id, e.name, e.host, e.pid, e.lost_at is null as is_new,
+        case when e.lost_at is null then (
+            select t.id from task t where t.id = e.trial and t.executor = e.id and t.state = $1
+        ) else e.trial end as trial"
+    };
+}
 
-const ONE: &str =
-    "select id, name, lost_at is null as is_new from executor where id = $1 for update";
+/// The lock keeps claims and renewals of these executors out until we are done.
+const LOST: &str = concat!(
+    "select ",
+    lost_columns!(),
+    " from executor e where e.lease_ends_at <= now() and e.released_at is null
+        and ($2::uuid is null or e.id = $2)
+    order by e.id for update of e skip locked"
+);
+
+const ONE: &str = concat!(
+    "select ",
+    lost_columns!(),
+    " from executor e where e.id = $2 for update of e"
+);
 
 /// Scans the whole table. An index that finds the tasks of an executor would have to be written by every claim
 /// and settle, several times the cost of both; an executor is lost so rarely that a scan (about a second for
@@ -30,8 +47,15 @@ const OWNED: &str = concat!(
 
 const MARK: &str = "
 update executor set lost_at = coalesce(lost_at, now()), lease_ends_at = least(lease_ends_at, now()),
-    released_at = case when $2 then now() end
+    released_at = case when $2 then now() end, trial = $3
 where id = $1";
+
+const SUSPECT: &str = "update task set suspicions = least(suspicions + 1, 1000) where id = any($1)";
+
+const CHARGE: &str = "update task set crashes = least(crashes + 1, 1000) where id = any($1)";
+
+const LAST_WORDS: &str = "
+select text from task_log where task = $1 and attempt = $2 order by log_offset desc limit $3";
 
 const FORGET: &str = "delete from executor where released_at < now() - interval '1 day'";
 
@@ -40,12 +64,15 @@ const DELETE: &str = "delete from executor where id = $1";
 /// As [`crate::store::Store::take_over`].
 pub(super) async fn take_over(
     connection: &mut PgConnection,
+    whose: Option<ExecutorId>,
     limit: usize,
 ) -> Result<TakenOver, StoreError> {
     let mut taken = TakenOver::default();
     let mut left = limit;
     let mut transaction = connection.begin().await.map_err(error::of)?;
     let lost: Vec<LostExecutor> = sqlx::query_as(LOST)
+        .bind(RUNNING)
+        .bind(whose.map(owner))
         .fetch_all(&mut *transaction)
         .await
         .map_err(error::of)?;
@@ -54,7 +81,13 @@ pub(super) async fn take_over(
         if left == 0 {
             break;
         }
-        let released = release(&mut transaction, &executor, left, &mut taken).await?;
+        let released = release(
+            &mut transaction,
+            (&executor, Leaving::Lost),
+            left,
+            &mut taken,
+        )
+        .await?;
         let is_done = released < left;
         mark(&mut transaction, &executor, is_done).await?;
         left -= released;
@@ -81,6 +114,7 @@ pub(super) async fn retire(
     let mut taken = TakenOver::default();
     let mut transaction = connection.begin().await.map_err(error::of)?;
     let found: Option<LostExecutor> = sqlx::query_as(ONE)
+        .bind(RUNNING)
         .bind(owner(executor))
         .fetch_optional(&mut *transaction)
         .await
@@ -88,7 +122,14 @@ pub(super) async fn retire(
     let Some(executor) = found else {
         return Ok((taken, true));
     };
-    let is_done = release(&mut transaction, &executor, limit, &mut taken).await? < limit;
+    let is_done = release(
+        &mut transaction,
+        (&executor, Leaving::Retired),
+        limit,
+        &mut taken,
+    )
+    .await?
+        < limit;
     if is_done {
         sqlx::query(DELETE)
             .bind(executor.id)
@@ -105,7 +146,7 @@ pub(super) async fn retire(
 /// Releases up to `limit` tasks of one executor; tells how many there were.
 async fn release(
     connection: &mut PgConnection,
-    executor: &LostExecutor,
+    (executor, leaving): (&LostExecutor, Leaving),
     limit: usize,
     taken: &mut TakenOver,
 ) -> Result<usize, StoreError> {
@@ -118,14 +159,55 @@ async fn release(
         .map_err(error::of)?;
     let released = rows.len();
     if released > 0 {
-        let changes = rows
-            .iter()
-            .map(|row| Change::of_lost(row, executor))
-            .collect::<Result<Vec<_>, _>>()?;
+        let verdicts = executor.verdicts(&rows, leaving, released == limit);
+        let mut changes = Vec::with_capacity(released);
+        for (row, blame) in rows.iter().zip(&verdicts) {
+            let last_words = last_words(connection, row, *blame).await?;
+            changes.push(Change::of_lost(row, executor, *blame, &last_words)?);
+        }
+        count(connection, &rows, &verdicts).await?;
         let written = settle::write(connection, executor.id, &changes).await?;
         enter_taken(taken, rows, written)?;
     }
     Ok(released)
+}
+
+/// Counts the crash where it belongs.
+async fn count(
+    connection: &mut PgConnection,
+    rows: &[TaskRow],
+    verdicts: &[Blame],
+) -> Result<(), StoreError> {
+    for (blame, statement) in [(Blame::Suspected, SUSPECT), (Blame::Charged, CHARGE)] {
+        let tasks = with_blame(rows, verdicts, blame);
+        if !tasks.is_empty() {
+            sqlx::query(statement)
+                .bind(tasks)
+                .execute(&mut *connection)
+                .await
+                .map_err(error::of)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a task that is charged has logged last.
+async fn last_words(
+    connection: &mut PgConnection,
+    row: &TaskRow,
+    blame: Blame,
+) -> Result<Vec<String>, StoreError> {
+    if blame != Blame::Charged {
+        return Ok(Vec::new());
+    }
+    let chunks: Vec<String> = sqlx::query_scalar(LAST_WORDS)
+        .bind(row.id)
+        .bind(row.attempt)
+        .bind(number(LAST_WORDS_MAX))
+        .fetch_all(connection)
+        .await
+        .map_err(error::of)?;
+    Ok(blame::last_words(&chunks))
 }
 
 async fn mark(
@@ -136,6 +218,7 @@ async fn mark(
     sqlx::query(MARK)
         .bind(executor.id)
         .bind(is_done)
+        .bind(executor.trial)
         .execute(connection)
         .await
         .map_err(error::of)?;

@@ -5,15 +5,15 @@ use sqlx::SqliteConnection;
 use super::submit::hex;
 use super::{error, settle};
 use crate::domain::{ActionName, ExecutorId, Task, TaskEvent, TaskId};
-use crate::store::change::{Step, owner, readable};
+use crate::store::change::{Step, idle_found, latest_ready, owner, readable};
 use crate::store::row::{TaskRow, number, task_columns, text};
 use crate::store::time::Time;
-use crate::store::{IdleLook, StoreError};
+use crate::store::{IdleFound, IdleLook, StoreError};
 
 const CLAIM: &str = concat!(
     "update task set
         state = ?4,
-        attempt = case when state = ?4 then attempt else attempt + 1 end,
+        attempt = case when state = ?4 then attempt else min(attempt, 2147483646) + 1 end,
         executor = ?1,
         started_at = case when state = ?4 then started_at else ?5 end
     where id in (select unhex(value) from json_each(?2))
@@ -24,13 +24,15 @@ const CLAIM: &str = concat!(
 );
 
 /// Goes through the index `task_ready` in its order and stops when it has enough. What it costs: it passes
-/// the queue's tasks that are not `ready` any more, in proportion to the retained history of the queue.
+/// the queue's tasks that are not `ready` any more, in proportion to the retained history of the queue; those that became
+/// ready before ?9 it passes in the index alone.
 const CLAIM_IDLE: &str = concat!(
-    "update task set state = ?4, attempt = attempt + 1, executor = ?1, started_at = ?5
+    "update task set state = ?4, attempt = min(attempt, 2147483646) + 1, executor = ?1, started_at = ?5
     where id in (
         select t.id from task t
         where t.queue = ?2 and t.state in (select value from json_each(?3))
-            and t.action in (select value from json_each(?6)) and t.ready_at <= ?7
+            and t.action in (select value from json_each(?6))
+            and t.ready_at between ifnull(?9, t.ready_at) and ?7
         order by t.priority desc, t.ready_at, t.id limit ?8
     ) and exists (select 1 from executor where id = ?1 and lease_ends_at > ?5 and lost_at is null)
     returning ",
@@ -64,7 +66,7 @@ pub(super) async fn claim_idle(
     executor: ExecutorId,
     look: &IdleLook,
     now: Time,
-) -> Result<Vec<Task>, StoreError> {
+) -> Result<IdleFound, StoreError> {
     let step = Step::of(TaskEvent::Claimed);
     let actions: Vec<&str> = look.actions.iter().map(ActionName::as_str).collect();
     let rows = sqlx::query_as(CLAIM_IDLE)
@@ -74,14 +76,15 @@ pub(super) async fn claim_idle(
         .bind(step.to)
         .bind(now)
         .bind(text(&actions))
-        .bind(now.before(look.older_than))
+        .bind(latest_ready(look, now))
         .bind(number(look.limit))
+        .bind(look.since.map(Time::from))
         .fetch_all(&mut *connection)
         .await
         .map_err(error::of)?;
     let mut tasks = read(connection, executor, rows, now).await?;
     tasks.sort_by_key(|task| (std::cmp::Reverse(task.priority), task.ready_at, task.id));
-    Ok(tasks)
+    idle_found(tasks, now)
 }
 
 async fn read(

@@ -1,5 +1,6 @@
 //! Executors, their leases and what they offer.
 
+use jiff::Timestamp;
 use sqlx::{Connection, SqliteConnection};
 use uuid::Uuid;
 
@@ -7,7 +8,9 @@ use super::error;
 use super::take_over::LOST_SHOWN;
 use crate::domain::{ActionName, ExecutorId, ExecutorRecord, TaskId};
 use crate::store::change::{RUNNING, owner};
-use crate::store::row::{ExecutorRow, cancel_reason, name, slots_text, text};
+use crate::store::row::{
+    ExecutorRow, cancel_wish, executor_count, lease_time, name, slots_text, text,
+};
 use crate::store::time::Time;
 use crate::store::{Renewal, StoreError};
 
@@ -17,7 +20,7 @@ values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
 on conflict (id) do update set
     name = excluded.name, host = excluded.host, pid = excluded.pid, version = excluded.version,
     slots = excluded.slots, actions = excluded.actions, lease_ends_at = excluded.lease_ends_at,
-    lost_at = null, released_at = null";
+    lost_at = null, released_at = null, trial = null";
 
 const OFFER: &str = "
 insert into known_action (name) select value from json_each(?1) where true on conflict do nothing";
@@ -29,6 +32,16 @@ const RENEW: &str = "update executor set lease_ends_at = ?2 where id = ?1 and lo
 const WISHED: &str = "
 select t.id, t.cancel_cause from cancel_request c join task t on t.id = c.task
 where t.executor = ?1 and t.state = ?2 and t.cancel_cause is not null order by t.id";
+
+const FLEET: &str = "select count(*) from executor where lease_ends_at > ?1 and lost_at is null";
+
+const LEASE_END: &str = "select lease_ends_at from executor where id = ?1 and lost_at is null";
+
+const END_LEASE: &str = "
+update executor set lease_ends_at = min(lease_ends_at, ?3)
+where id = ?1 and lease_ends_at = ?2 and lost_at is null";
+
+const PUT_ON_TRIAL: &str = "update executor set trial = ?2 where id = ?1 and lost_at is null";
 
 const EXECUTORS: &str = "
 select id, name, host, pid, version, slots, actions, started_at, lease_ends_at,
@@ -75,6 +88,7 @@ pub(super) async fn renew(
     connection: &mut SqliteConnection,
     executor: ExecutorId,
     lease_ends_at: Time,
+    now: Time,
 ) -> Result<Renewal, StoreError> {
     let renewed = sqlx::query(RENEW)
         .bind(owner(executor))
@@ -88,14 +102,63 @@ pub(super) async fn renew(
     let rows: Vec<(Uuid, String)> = sqlx::query_as(WISHED)
         .bind(owner(executor))
         .bind(RUNNING)
-        .fetch_all(connection)
+        .fetch_all(&mut *connection)
         .await
         .map_err(error::of)?;
-    let cancels = rows
-        .into_iter()
-        .map(|(task, cause)| Ok((TaskId::from_uuid(task), cancel_reason(task, &cause)?)))
-        .collect::<Result<_, StoreError>>()?;
-    Ok(Renewal::Held { cancels })
+    let fleet: i64 = sqlx::query_scalar(FLEET)
+        .bind(now)
+        .fetch_one(connection)
+        .await
+        .map_err(error::of)?;
+    Ok(Renewal::Held {
+        cancels: rows.into_iter().map(cancel_wish).collect(),
+        fleet: executor_count(fleet),
+    })
+}
+
+/// As [`crate::store::Store::lease_end`].
+pub(super) async fn lease_end(
+    connection: &mut SqliteConnection,
+    executor: ExecutorId,
+) -> Result<Option<Timestamp>, StoreError> {
+    let ends_at: Option<Time> = sqlx::query_scalar(LEASE_END)
+        .bind(owner(executor))
+        .fetch_optional(connection)
+        .await
+        .map_err(error::of)?;
+    lease_time(executor, ends_at)
+}
+
+/// As [`crate::store::Store::end_lease`].
+pub(super) async fn end_lease(
+    connection: &mut SqliteConnection,
+    executor: ExecutorId,
+    ends_at: Timestamp,
+    now: Time,
+) -> Result<bool, StoreError> {
+    let ended = sqlx::query(END_LEASE)
+        .bind(owner(executor))
+        .bind(Time::from(ends_at))
+        .bind(now)
+        .execute(connection)
+        .await
+        .map_err(error::of)?;
+    Ok(ended.rows_affected() > 0)
+}
+
+/// As [`crate::store::Store::put_on_trial`].
+pub(super) async fn put_on_trial(
+    connection: &mut SqliteConnection,
+    executor: ExecutorId,
+    task: TaskId,
+) -> Result<(), StoreError> {
+    sqlx::query(PUT_ON_TRIAL)
+        .bind(owner(executor))
+        .bind(task.as_uuid())
+        .execute(connection)
+        .await
+        .map_err(error::of)?;
+    Ok(())
 }
 
 /// As [`crate::store::Store::executors`].

@@ -6,6 +6,7 @@
 //!
 //! The store's clock is the host's: whoever uses the file is on that host.
 
+mod audit;
 mod cancel;
 mod claim;
 mod error;
@@ -22,21 +23,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use sqlx::migrate::Migrator;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Sqlite, SqlitePool};
+use uuid::Uuid;
 
 use super::time::Time;
 use super::{
-    Cancelled, Due, IdleLook, List, Renewal, SCHEMA_VERSION, Settled, Store, StoreError,
-    StoreIdentity, Submitted, TakenOver,
+    Cancelled, Due, IdleFound, IdleLook, List, Listed, Renewal, SCHEMA_VERSION, Settled, Store,
+    StoreError, StoreIdentity, Submitted, TakenOver,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::domain::limits::BATCH_MAX;
 use crate::domain::{
-    ActionName, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask, QueueName, QueueRecord,
-    Settlement, Task, TaskId,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask,
+    QueueName, QueueRecord, Settlement, Task, TaskId, Violation,
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -53,8 +56,12 @@ const CALL_MAX: Duration = Duration::from_secs(30);
 /// The store in one SQLite file, or in the memory of this process.
 pub struct SqliteStore {
     url: String,
+    /// How to open the file again; `None` in memory.
+    options: Option<SqliteConnectOptions>,
     writer: SqlitePool,
     readers: SqlitePool,
+    /// Whether the connections are another's, who closes them.
+    is_shared: bool,
     clock: Arc<dyn Clock>,
 }
 
@@ -84,22 +91,22 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .disable_statement_logging();
         let is_in_memory = url.contains(":memory:") || url.contains("mode=memory");
-        let (writer, readers) = if is_in_memory {
+        let (options, writer, readers) = if is_in_memory {
             // Memory is the connection's: there is one, and it is never given up.
             let only = pool(options, 1).await?;
-            (only.clone(), only)
+            (None, only.clone(), only)
         } else {
             let options = options.journal_mode(SqliteJournalMode::Wal);
             let writer = pool(options.clone(), 1).await?;
-            (
-                writer,
-                pool(options.pragma("query_only", "on"), READERS_MAX).await?,
-            )
+            let readers = pool(read_only(&options), READERS_MAX).await?;
+            (Some(options), writer, readers)
         };
         Ok(Self {
             url: url.to_owned(),
+            options,
             writer,
             readers,
+            is_shared: false,
             clock: SystemClock::shared(),
         })
     }
@@ -107,6 +114,19 @@ impl SqliteStore {
     fn now(&self) -> Time {
         Time::from(self.clock.now())
     }
+}
+
+fn read_only(options: &SqliteConnectOptions) -> SqliteConnectOptions {
+    options.clone().pragma("query_only", "on")
+}
+
+/// One connection that is opened when it is first used.
+fn lazy_pool(options: &SqliteConnectOptions) -> SqlitePool {
+    SqlitePoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(ACQUIRE_MAX)
+        .test_before_acquire(false)
+        .connect_lazy_with(options.clone())
 }
 
 async fn pool(
@@ -209,7 +229,7 @@ impl Store for SqliteStore {
         &self,
         executor: ExecutorId,
         look: &IdleLook,
-    ) -> Result<Vec<Task>, StoreError> {
+    ) -> Result<IdleFound, StoreError> {
         call!(self.writer, claim::claim_idle(executor, look, self.now()))
     }
 
@@ -241,8 +261,42 @@ impl Store for SqliteStore {
     async fn renew(&self, executor: ExecutorId, lease: Duration) -> Result<Renewal, StoreError> {
         call!(
             self.writer,
-            executors::renew(executor, self.now().after(lease))
+            executors::renew(executor, self.now().after(lease), self.now())
         )
+    }
+
+    fn apart(&self) -> Arc<dyn Store> {
+        let (writer, readers) = match &self.options {
+            Some(options) => (lazy_pool(options), lazy_pool(&read_only(options))),
+            None => (self.writer.clone(), self.readers.clone()),
+        };
+        Arc::new(Self {
+            url: self.url.clone(),
+            options: self.options.clone(),
+            writer,
+            readers,
+            is_shared: self.options.is_none(),
+            clock: Arc::clone(&self.clock),
+        })
+    }
+
+    async fn lease_end(&self, executor: ExecutorId) -> Result<Option<Timestamp>, StoreError> {
+        call!(self.readers, executors::lease_end(executor))
+    }
+
+    async fn end_lease(
+        &self,
+        executor: ExecutorId,
+        ends_at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        call!(
+            self.writer,
+            executors::end_lease(executor, ends_at, self.now())
+        )
+    }
+
+    async fn put_on_trial(&self, executor: ExecutorId, task: TaskId) -> Result<(), StoreError> {
+        call!(self.writer, executors::put_on_trial(executor, task))
     }
 
     async fn retire(&self, executor: ExecutorId) -> Result<TakenOver, StoreError> {
@@ -261,8 +315,12 @@ impl Store for SqliteStore {
         }
     }
 
-    async fn take_over(&self, limit: usize) -> Result<TakenOver, StoreError> {
-        call!(self.writer, take_over::take_over(limit, self.now()))
+    async fn take_over(
+        &self,
+        whose: Option<ExecutorId>,
+        limit: usize,
+    ) -> Result<TakenOver, StoreError> {
+        call!(self.writer, take_over::take_over(whose, limit, self.now()))
     }
 
     async fn due(&self, limit: usize) -> Result<Due, StoreError> {
@@ -293,10 +351,10 @@ impl Store for SqliteStore {
     }
 
     async fn task(&self, task: TaskId) -> Result<Option<Task>, StoreError> {
-        Ok(self.tasks(&[task]).await?.pop())
+        self.tasks(&[task]).await?.only()
     }
 
-    async fn tasks(&self, tasks: &[TaskId]) -> Result<Vec<Task>, StoreError> {
+    async fn tasks(&self, tasks: &[TaskId]) -> Result<Listed, StoreError> {
         call!(self.readers, read::tasks(tasks))
     }
 
@@ -312,12 +370,29 @@ impl Store for SqliteStore {
         call!(self.readers, read::ahead(task, limit))
     }
 
-    async fn list(&self, list: &List) -> Result<Vec<Task>, StoreError> {
+    async fn list(&self, list: &List) -> Result<Listed, StoreError> {
         call!(self.readers, read::list(list))
     }
 
-    async fn tree(&self, task: TaskId) -> Result<Vec<Task>, StoreError> {
+    async fn tree(&self, task: TaskId) -> Result<Listed, StoreError> {
         call!(self.readers, read::tree(task))
+    }
+
+    async fn audit(&self, depth: AuditDepth) -> Result<Audit, StoreError> {
+        let mut findings = call!(self.readers, audit::findings(self.now()))?;
+        let mut last = Uuid::nil();
+        loop {
+            let rows = call!(self.readers, audit::page(last, depth))?;
+            match rows.last() {
+                Some(row) if !findings.is_full() => last = row.id(),
+                _ => return Ok(findings.into_audit()),
+            }
+            findings.enter_page(rows);
+        }
+    }
+
+    async fn repair(&self, violations: &[Violation]) -> Result<TakenOver, StoreError> {
+        call!(self.writer, audit::repair(violations, self.now()))
     }
 
     async fn append_logs(&self, chunks: &[LogChunk]) -> Result<(), StoreError> {
@@ -337,6 +412,9 @@ impl Store for SqliteStore {
     }
 
     async fn close(&self) {
+        if self.is_shared {
+            return;
+        }
         self.readers.close().await;
         self.writer.close().await;
     }

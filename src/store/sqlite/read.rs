@@ -10,8 +10,9 @@ use crate::domain::{
     ActionName, ExecutorId, LogChunk, LogPosition, QueueName, QueueRecord, Task, TaskId, TaskState,
 };
 use crate::store::change::{RUNNING, attempt, ends_of_a_wait, owner, without};
-use crate::store::row::{LogRow, TaskRow, name, number, task_columns, tasks as tasks_of, text};
-use crate::store::{List, StoreError, StoreIdentity};
+use crate::store::listed::{label_marks, listed};
+use crate::store::row::{LogRow, TaskRow, name, number, task_columns, text};
+use crate::store::{List, Listed, StoreError, StoreIdentity};
 
 const TASKS: &str = concat!(
     "select ",
@@ -52,9 +53,7 @@ const LIST: &str = concat!(
     where (?1 = '[]' or state in (select value from json_each(?1)))
         and (?2 is null or queue = ?2)
         and (?3 is null or action = ?3)
-        and (?4 is null or exists (
-            select 1 from json_each(labels) where key = ?4 and value = ?5
-        ))
+        and (?4 is null or instr(labels, ?4) = 1 or instr(labels, ?5) > 0)
         and (?6 is null or parent = ?6)
         and (?7 is null or id < ?7)
     order by id desc limit ?8"
@@ -97,14 +96,14 @@ const SCHEMA: &str = "select max(version) from _sqlx_migrations where success";
 pub(super) async fn tasks(
     connection: &mut SqliteConnection,
     tasks: &[TaskId],
-) -> Result<Vec<Task>, StoreError> {
+) -> Result<Listed, StoreError> {
     let ids: Vec<String> = tasks.iter().map(|task| hex(task.as_uuid())).collect();
     let rows: Vec<TaskRow> = sqlx::query_as(TASKS)
         .bind(text(&ids))
         .fetch_all(connection)
         .await
         .map_err(error::of)?;
-    tasks_of(rows)
+    Ok(listed(rows))
 }
 
 /// As [`crate::store::Store::owned`].
@@ -120,7 +119,7 @@ pub(super) async fn owned(
         .fetch_all(connection)
         .await
         .map_err(error::of)?;
-    tasks_of(rows)
+    Ok(listed(rows).tasks)
 }
 
 /// As [`crate::store::Store::ended`].
@@ -158,36 +157,39 @@ pub(super) async fn ahead(
 pub(super) async fn list(
     connection: &mut SqliteConnection,
     list: &List,
-) -> Result<Vec<Task>, StoreError> {
+) -> Result<Listed, StoreError> {
     let states: Vec<&str> = list.states.iter().map(|state| state.as_str()).collect();
     let label = list.label.as_ref();
+    let [first, other] = label
+        .map(|(name, value)| label_marks(name, value))
+        .map_or([None, None], |marks| marks.map(Some));
     let rows: Vec<TaskRow> = sqlx::query_as(LIST)
         .bind(text(&states))
         .bind(list.queue.as_ref().map(QueueName::as_str))
         .bind(list.action.as_ref().map(ActionName::as_str))
-        .bind(label.map(|(name, _)| name.as_str()))
-        .bind(label.map(|(_, value)| value.as_str()))
+        .bind(first)
+        .bind(other)
         .bind(list.parent.map(TaskId::as_uuid))
         .bind(list.before.map(TaskId::as_uuid))
         .bind(number(list.limit))
         .fetch_all(connection)
         .await
         .map_err(error::of)?;
-    tasks_of(rows)
+    Ok(listed(rows))
 }
 
 /// As [`crate::store::Store::tree`].
 pub(super) async fn tree(
     connection: &mut SqliteConnection,
     task: TaskId,
-) -> Result<Vec<Task>, StoreError> {
+) -> Result<Listed, StoreError> {
     let rows: Vec<TaskRow> = sqlx::query_as(TREE)
         .bind(task.as_uuid())
         .bind(number(TREE_MAX))
         .fetch_all(connection)
         .await
         .map_err(error::of)?;
-    tasks_of(rows)
+    Ok(listed(rows))
 }
 
 /// As [`crate::store::Store::logs`].

@@ -2,18 +2,38 @@
 
 use sqlx::{Connection, SqliteConnection};
 
+use super::submit::hex;
 use super::{error, settle};
 use crate::domain::ExecutorId;
-use crate::store::change::{Change, LostExecutor, RUNNING, enter_taken, owner};
-use crate::store::row::{TaskRow, number, task_columns};
+use crate::store::blame::{self, Blame, LAST_WORDS_MAX, Leaving, LostExecutor, with_blame};
+use crate::store::change::{Change, RUNNING, enter_taken, owner};
+use crate::store::row::{TaskRow, number, task_columns, text};
 use crate::store::time::Time;
 use crate::store::{StoreError, TakenOver};
 
-const LOST: &str = "
-select id, name, lost_at is null as is_new from executor
-where lease_ends_at <= ?1 and released_at is null order by id";
+/// An executor, and the task that ran on trial in it: when it is first found lost, only if that still runs there.
+macro_rules! lost_columns {
+    () => {
+        "e.id, e.name, e.host, e.pid, e.lost_at is null as is_new,
+        case when e.lost_at is null then (
+            select t.id from task t where t.id = e.trial and t.executor = e.id and t.state = ?2
+        ) else e.trial end as trial"
+    };
+}
 
-const ONE: &str = "select id, name, lost_at is null as is_new from executor where id = ?1";
+const LOST: &str = concat!(
+    "select ",
+    lost_columns!(),
+    " from executor e where e.lease_ends_at <= ?1 and e.released_at is null
+        and (?3 is null or e.id = ?3)
+    order by e.id"
+);
+
+const ONE: &str = concat!(
+    "select ",
+    lost_columns!(),
+    " from executor e where e.id = ?1"
+);
 
 /// Scans the whole table. An index that finds the tasks of an executor would have to be written by every claim;
 /// an executor is lost so rarely that a scan is cheaper.
@@ -25,8 +45,19 @@ const OWNED: &str = concat!(
 
 const MARK: &str = "
 update executor set lost_at = coalesce(lost_at, ?3), lease_ends_at = min(lease_ends_at, ?3),
-    released_at = case when ?2 then ?3 end
+    released_at = case when ?2 then ?3 end, trial = ?4
 where id = ?1";
+
+const SUSPECT: &str = "
+update task set suspicions = min(suspicions + 1, 1000)
+where id in (select unhex(value) from json_each(?1))";
+
+const CHARGE: &str = "
+update task set crashes = min(crashes + 1, 1000)
+where id in (select unhex(value) from json_each(?1))";
+
+const LAST_WORDS: &str = "
+select text from task_log where task = ?1 and attempt = ?2 order by log_offset desc limit ?3";
 
 const FORGET: &str = "delete from executor where released_at < ?1";
 
@@ -38,6 +69,7 @@ pub(super) const LOST_SHOWN: std::time::Duration = std::time::Duration::from_hou
 /// As [`crate::store::Store::take_over`].
 pub(super) async fn take_over(
     connection: &mut SqliteConnection,
+    whose: Option<ExecutorId>,
     limit: usize,
     now: Time,
 ) -> Result<TakenOver, StoreError> {
@@ -49,6 +81,8 @@ pub(super) async fn take_over(
         .map_err(error::of)?;
     let lost: Vec<LostExecutor> = sqlx::query_as(LOST)
         .bind(now)
+        .bind(RUNNING)
+        .bind(whose.map(owner))
         .fetch_all(&mut *transaction)
         .await
         .map_err(error::of)?;
@@ -57,7 +91,14 @@ pub(super) async fn take_over(
         if left == 0 {
             break;
         }
-        let released = release(&mut transaction, &executor, left, &mut taken, now).await?;
+        let released = release(
+            &mut transaction,
+            (&executor, Leaving::Lost),
+            left,
+            &mut taken,
+            now,
+        )
+        .await?;
         let is_done = released < left;
         mark(&mut transaction, &executor, is_done, now).await?;
         left -= released;
@@ -90,13 +131,22 @@ pub(super) async fn retire(
         .map_err(error::of)?;
     let found: Option<LostExecutor> = sqlx::query_as(ONE)
         .bind(owner(executor))
+        .bind(RUNNING)
         .fetch_optional(&mut *transaction)
         .await
         .map_err(error::of)?;
     let Some(executor) = found else {
         return Ok((taken, true));
     };
-    let is_done = release(&mut transaction, &executor, limit, &mut taken, now).await? < limit;
+    let is_done = release(
+        &mut transaction,
+        (&executor, Leaving::Retired),
+        limit,
+        &mut taken,
+        now,
+    )
+    .await?
+        < limit;
     if is_done {
         sqlx::query(DELETE)
             .bind(executor.id)
@@ -113,7 +163,7 @@ pub(super) async fn retire(
 /// Releases up to `limit` tasks of one executor; tells how many there were.
 async fn release(
     connection: &mut SqliteConnection,
-    executor: &LostExecutor,
+    (executor, leaving): (&LostExecutor, Leaving),
     limit: usize,
     taken: &mut TakenOver,
     now: Time,
@@ -127,14 +177,55 @@ async fn release(
         .map_err(error::of)?;
     let released = rows.len();
     if released > 0 {
-        let changes = rows
-            .iter()
-            .map(|row| Change::of_lost(row, executor))
-            .collect::<Result<Vec<_>, _>>()?;
+        let verdicts = executor.verdicts(&rows, leaving, released == limit);
+        let mut changes = Vec::with_capacity(released);
+        for (row, blame) in rows.iter().zip(&verdicts) {
+            let last_words = last_words(connection, row, *blame).await?;
+            changes.push(Change::of_lost(row, executor, *blame, &last_words)?);
+        }
+        count(connection, &rows, &verdicts).await?;
         let written = settle::write(connection, executor.id, &changes, now).await?;
         enter_taken(taken, rows, written)?;
     }
     Ok(released)
+}
+
+/// Counts the crash where it belongs.
+async fn count(
+    connection: &mut SqliteConnection,
+    rows: &[TaskRow],
+    verdicts: &[Blame],
+) -> Result<(), StoreError> {
+    for (blame, statement) in [(Blame::Suspected, SUSPECT), (Blame::Charged, CHARGE)] {
+        let tasks = with_blame(rows, verdicts, blame);
+        if !tasks.is_empty() {
+            sqlx::query(statement)
+                .bind(text(&tasks.into_iter().map(hex).collect::<Vec<String>>()))
+                .execute(&mut *connection)
+                .await
+                .map_err(error::of)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a task that is charged has logged last.
+async fn last_words(
+    connection: &mut SqliteConnection,
+    row: &TaskRow,
+    blame: Blame,
+) -> Result<Vec<String>, StoreError> {
+    if blame != Blame::Charged {
+        return Ok(Vec::new());
+    }
+    let chunks: Vec<String> = sqlx::query_scalar(LAST_WORDS)
+        .bind(row.id)
+        .bind(row.attempt)
+        .bind(number(LAST_WORDS_MAX))
+        .fetch_all(connection)
+        .await
+        .map_err(error::of)?;
+    Ok(blame::last_words(&chunks))
 }
 
 async fn mark(
@@ -147,6 +238,7 @@ async fn mark(
         .bind(executor.id)
         .bind(is_done)
         .bind(now)
+        .bind(executor.trial)
         .execute(connection)
         .await
         .map_err(error::of)?;

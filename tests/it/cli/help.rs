@@ -32,6 +32,7 @@ const COMMANDS: &[&str] = &[
     "broker definitions",
     "config",
     "config show",
+    "audit",
     "doctor",
     "bench",
     "bench drain",

@@ -1,5 +1,6 @@
 //! The command line as people type it: processes in a folder of their own, with an environment of their own.
 
+mod audit;
 mod broker;
 mod dev;
 mod help;

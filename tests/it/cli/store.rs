@@ -6,7 +6,7 @@ use super::{PASSWORD, REFUSED, Shell, steady};
 use crate::support::database::address_of;
 
 /// Changes the store behind everybody's back.
-async fn meddle(shell: &Shell, sql: &'static str) {
+pub(super) async fn meddle(shell: &Shell, sql: &'static str) {
     let url = format!("sqlite:{}", shell.path().join("tasks.db").display());
     let mut connection = SqliteConnection::connect(&url).await.unwrap();
     connection.execute(sql).await.unwrap();
@@ -104,29 +104,49 @@ async fn a_row_that_nobody_could_have_written_is_named_and_the_others_go_on() {
         "update task set options = '{\"timeout\": \"a fortnight\"}'",
     )
     .await;
-    let mut said = shell
-        .session(&[&format!("task show {bad}"), "task list"])
+    let said = shell
+        .session(&[
+            &format!("task show {bad}"),
+            "task list",
+            &format!("task tree {bad}"),
+        ])
         .await;
     assert!(
         shell.run("task list").await.err.contains(&bad),
         "it is named"
     );
-    said.push_str(
-        &shell
-            .session(&["task submit echo 2 --wait=30 -o json --label n=2"])
-            .await,
-    );
-    let state = said.contains("\"state\": \"succeeded\"");
-    assert!(state, "{said}");
-    let (wrong, _) = said.split_once("$ longshore task submit").unwrap();
-    insta::assert_snapshot!(wrong, @r#"
+    insta::assert_snapshot!(said, @r#"
     $ longshore task show [id]
     ! error: the row `[id]` of `task` cannot be read: `options`: invalid type: string "a fortnight", expected struct Duration at line 1 column 25
     = 1
     $ longshore task list
-    ! error: the row `[id]` of `task` cannot be read: `options`: invalid type: string "a fortnight", expected struct Duration at line 1 column 25
-    = 1
+    TASK  ACTION  QUEUE  STATE  ATTEMPT  CREATED  RAN  ERROR
+    ! left out: the row `[id]` of `task` cannot be read: `options`: invalid type: string "a fortnight", expected struct Duration at line 1 column 25
+    = 0
+    $ longshore task tree [id]
+    TASK  ACTION  QUEUE  STATE  ATTEMPT  CREATED  RAN  ERROR
+    ! left out: the row `[id]` of `task` cannot be read: `options`: invalid type: string "a fortnight", expected struct Duration at line 1 column 25
+    = 0
     "#);
+    shell
+        .run("task submit echo 2 --wait=30 --label n=2")
+        .await
+        .with_status(0);
+    let both = shell.run("task list -o json").await.with_status(0);
+    assert_eq!(both.json().as_array().unwrap().len(), 1, "the other");
+    let web = shell
+        .start("web --listen 127.0.0.1:0", "listens on http://")
+        .await;
+    let (_, address) = web.said.last().unwrap().split_once("listens on ").unwrap();
+    let address = address.split_whitespace().next().unwrap();
+    longshore::broker::install_tls();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let page = client.get(format!("{address}/v1/tasks")).send().await;
+    let page: serde_json::Value = page.unwrap().json().await.unwrap();
+    assert_eq!(page["tasks"].as_array().unwrap().len(), 1, "{page}");
+    assert_eq!(page["unreadable"][0]["id"], bad.as_str(), "{page}");
+    drop(client);
+    assert_eq!(web.stop().await, 0);
     let listed = shell
         .run("task list --label n=2 -o json")
         .await

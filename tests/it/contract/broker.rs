@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use longshore::broker::topology::{DEAD, SIGNALS, UNROUTED, nudge_key, work_queue};
+use longshore::broker::topology::{
+    DEAD, DEATHS, SIGNALS, UNROUTED, dead_executor, nudge_key, work_queue,
+};
 use longshore::broker::{
     Broker, BrokerError, Content, Deliveries, Delivery, Health, Ingress, Message, Since, Source,
 };
@@ -46,6 +48,8 @@ macro_rules! broker_contract {
                 a_nudge_to_an_executor_that_is_gone_comes_back_as_a_signal,
                 an_operator_reaches_every_executor,
                 a_queue_of_ones_own_goes_with_its_consumer,
+                a_token_in_hand_becomes_a_death_notice_when_its_consumer_ends,
+                a_token_given_back_tells_nobody,
                 the_history_has_everything_but_submissions,
                 the_history_is_read_again_from_any_place,
                 many_publishes_are_answered_in_order,
@@ -402,6 +406,44 @@ pub(crate) async fn an_operator_reaches_every_executor(bench: &impl Bench) {
     .await;
     assert_eq!(next(&mut one).await.key, "all.drain");
     assert_eq!(next(&mut other).await.key, "all.drain");
+}
+
+pub(crate) async fn a_token_in_hand_becomes_a_death_notice_when_its_consumer_ends(
+    bench: &impl Bench,
+) {
+    let (one, other) = (executor(), executor());
+    let mut tokens = bench.broker().consume(Source::Token(one), 2).await.unwrap();
+    let mut others = bench
+        .broker()
+        .consume(Source::Token(other), 2)
+        .await
+        .unwrap();
+    let (token, kept) = (next(&mut tokens).await, next(&mut others).await);
+    let mut notices = bench.broker().consume(Source::Deaths, 2).await.unwrap();
+    drop((token, tokens));
+    let notice = next(&mut notices).await;
+    assert_eq!(dead_executor(&notice.key), Some(one));
+    notice.ack();
+    drop((kept, others));
+    assert_eq!(dead_executor(&next(&mut notices).await.key), Some(other));
+}
+
+pub(crate) async fn a_token_given_back_tells_nobody(bench: &impl Bench) {
+    let (one, other) = (executor(), executor());
+    let mut tokens = bench.broker().consume(Source::Token(one), 2).await.unwrap();
+    next(&mut tokens).await.ack();
+    drop(tokens);
+    // Another's death comes after it: there is nothing before it.
+    let mut tokens = bench
+        .broker()
+        .consume(Source::Token(other), 2)
+        .await
+        .unwrap();
+    let token = next(&mut tokens).await;
+    drop((token, tokens));
+    let mut notices = bench.broker().consume(Source::Deaths, 2).await.unwrap();
+    assert_eq!(dead_executor(&next(&mut notices).await.key), Some(other));
+    is_left(bench, DEATHS, 0).await;
 }
 
 pub(crate) async fn a_queue_of_ones_own_goes_with_its_consumer(bench: &impl Bench) {

@@ -1,31 +1,36 @@
 //! A store whose answers get lost: what was asked for is done, and nobody hears of it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use longshore::domain::{
-    ActionName, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask, QueueName, QueueRecord,
-    Settlement, Task, TaskId,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask,
+    QueueName, QueueRecord, Settlement, Task, TaskId, Violation,
 };
 use longshore::store::{
-    Cancelled, Due, IdleLook, List, Renewal, Settled, Store, StoreError, StoreIdentity, Submitted,
-    TakenOver,
+    Cancelled, Due, IdleFound, IdleLook, List, Listed, Renewal, Settled, Store, StoreError,
+    StoreIdentity, Submitted, TakenOver,
 };
 
 /// A store whose answers get lost, as often as a test says.
 #[derive(Debug)]
 pub(crate) struct Flaky {
     store: Arc<dyn Store>,
-    losing: Mutex<VecDeque<&'static str>>,
+    /// Shared with the stores apart.
+    losing: Arc<Mutex<VecDeque<&'static str>>>,
+    /// How often each method was called. Shared with the stores apart.
+    calls: Arc<Mutex<BTreeMap<String, usize>>>,
 }
 
 impl Flaky {
     pub(crate) fn new(store: Arc<dyn Store>) -> Arc<Self> {
         Arc::new(Self {
             store,
-            losing: Mutex::default(),
+            losing: Arc::default(),
+            calls: Arc::default(),
         })
     }
 
@@ -39,7 +44,18 @@ impl Flaky {
         self.losing.lock().unwrap().is_empty()
     }
 
+    /// How often each method was called until now.
+    pub(crate) fn calls(&self) -> BTreeMap<String, usize> {
+        self.calls.lock().unwrap().clone()
+    }
+
+    fn count(&self, method: &str) {
+        let mut calls = self.calls.lock().unwrap();
+        *calls.entry(method.to_owned()).or_default() += 1;
+    }
+
     fn pass<T>(&self, method: &str, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        self.count(method);
         let mut losing = self.losing.lock().unwrap();
         if answer.is_ok() && losing.front() == Some(&method) {
             losing.pop_front();
@@ -72,6 +88,7 @@ impl Store for Flaky {
     async fn claim(&self, executor: ExecutorId, tasks: &[TaskId]) -> Result<Vec<Task>, StoreError> {
         let answer = self.store.claim(executor, tasks).await?;
         if answer.is_empty() {
+            self.count("claim");
             Ok(answer)
         } else {
             self.pass("claim", Ok(answer))
@@ -82,9 +99,10 @@ impl Store for Flaky {
         &self,
         executor: ExecutorId,
         look: &IdleLook,
-    ) -> Result<Vec<Task>, StoreError> {
+    ) -> Result<IdleFound, StoreError> {
         let answer = self.store.claim_idle(executor, look).await?;
-        if answer.is_empty() {
+        if answer.tasks.is_empty() {
+            self.count("claim_idle");
             Ok(answer)
         } else {
             self.pass("claim_idle", Ok(answer))
@@ -115,8 +133,38 @@ impl Store for Flaky {
         self.pass("retire", self.store.retire(executor).await)
     }
 
-    async fn take_over(&self, limit: usize) -> Result<TakenOver, StoreError> {
-        self.pass("take_over", self.store.take_over(limit).await)
+    async fn take_over(
+        &self,
+        whose: Option<ExecutorId>,
+        limit: usize,
+    ) -> Result<TakenOver, StoreError> {
+        self.pass("take_over", self.store.take_over(whose, limit).await)
+    }
+
+    fn apart(&self) -> Arc<dyn Store> {
+        Arc::new(Self {
+            store: self.store.apart(),
+            losing: Arc::clone(&self.losing),
+            calls: Arc::clone(&self.calls),
+        })
+    }
+
+    async fn lease_end(&self, executor: ExecutorId) -> Result<Option<Timestamp>, StoreError> {
+        self.pass("lease_end", self.store.lease_end(executor).await)
+    }
+
+    async fn end_lease(
+        &self,
+        executor: ExecutorId,
+        ends_at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let answer = self.store.end_lease(executor, ends_at).await;
+        self.pass("end_lease", answer)
+    }
+
+    async fn put_on_trial(&self, executor: ExecutorId, task: TaskId) -> Result<(), StoreError> {
+        let answer = self.store.put_on_trial(executor, task).await;
+        self.pass("put_on_trial", answer)
     }
 
     async fn due(&self, limit: usize) -> Result<Due, StoreError> {
@@ -147,7 +195,7 @@ impl Store for Flaky {
         self.pass("task", self.store.task(task).await)
     }
 
-    async fn tasks(&self, tasks: &[TaskId]) -> Result<Vec<Task>, StoreError> {
+    async fn tasks(&self, tasks: &[TaskId]) -> Result<Listed, StoreError> {
         self.pass("tasks", self.store.tasks(tasks).await)
     }
 
@@ -163,12 +211,20 @@ impl Store for Flaky {
         self.pass("ahead", self.store.ahead(task, limit).await)
     }
 
-    async fn list(&self, list: &List) -> Result<Vec<Task>, StoreError> {
+    async fn list(&self, list: &List) -> Result<Listed, StoreError> {
         self.pass("list", self.store.list(list).await)
     }
 
-    async fn tree(&self, task: TaskId) -> Result<Vec<Task>, StoreError> {
+    async fn tree(&self, task: TaskId) -> Result<Listed, StoreError> {
         self.pass("tree", self.store.tree(task).await)
+    }
+
+    async fn audit(&self, depth: AuditDepth) -> Result<Audit, StoreError> {
+        self.pass("audit", self.store.audit(depth).await)
+    }
+
+    async fn repair(&self, violations: &[Violation]) -> Result<TakenOver, StoreError> {
+        self.pass("repair", self.store.repair(violations).await)
     }
 
     async fn append_logs(&self, chunks: &[LogChunk]) -> Result<(), StoreError> {

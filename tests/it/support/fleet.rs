@@ -125,7 +125,7 @@ impl Fleet {
         let listed: Vec<Value> = serde_json::from_str(&listed).unwrap();
         let full = listed
             .into_iter()
-            .filter(|queue| queue["name"] != "longshore.history" && queue["messages"] != 0);
+            .filter(|queue| !is_kept(queue["name"].as_str().unwrap()) && queue["messages"] != 0);
         full.collect()
     }
 
@@ -327,6 +327,11 @@ impl FleetTap {
         drop(self.tap);
         self.runtime.stop().await;
     }
+}
+
+/// Whether a queue holds messages for good: the history, and the token of an executor that lives.
+fn is_kept(queue: &str) -> bool {
+    queue == "longshore.history" || queue.rsplit('.').next() == Some("token")
 }
 
 /// An executor in this process, for actions that the program does not have.

@@ -50,7 +50,12 @@ impl World {
 
     /// Embedded, on a store whose answers may get lost.
     pub(crate) async fn flaky() -> (Self, Arc<Flaky>) {
-        let store = Flaky::new(memory().await);
+        Self::flaky_on(memory().await).await
+    }
+
+    /// The same on any store.
+    pub(crate) async fn flaky_on(store: Arc<dyn Store>) -> (Self, Arc<Flaky>) {
+        let store = Flaky::new(store);
         let as_store: Arc<dyn Store> = Arc::<Flaky>::clone(&store);
         // An hour in 36 seconds: a lost answer is made up for soon.
         let clock = Arc::new(Hurried(SystemClock::shared()));

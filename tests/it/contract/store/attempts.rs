@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore::domain::{Ending, Failure, Submission, TaskId, TaskState};
-use longshore::store::{Settled, StoreError};
+use longshore::store::Settled;
 
 use super::World;
 use super::world::{
@@ -84,7 +84,10 @@ pub(crate) async fn an_executor_whose_lease_ended_claims_nothing(world: &World) 
     assert_eq!(world.claim(nobody, &tasks).await, []);
     let late = world.lost_executor(&[]).await;
     assert_eq!(world.claim(late, &tasks).await, []);
-    assert_eq!(world.store.claim_idle(late, &look(5)).await.unwrap(), []);
+    assert_eq!(
+        world.store.claim_idle(late, &look(5)).await.unwrap().tasks,
+        []
+    );
     assert_eq!(world.task(tasks[0]).await.state, TaskState::Ready);
 }
 
@@ -102,12 +105,27 @@ pub(crate) async fn an_idle_claim_takes_what_it_can_run_the_highest_priority_fir
     let ids = |claimed: Vec<longshore::domain::Task>| -> Vec<TaskId> {
         claimed.into_iter().map(|task| task.id).collect()
     };
-    let first = world.store.claim_idle(executor, &look(3)).await.unwrap();
+    let first = world
+        .store
+        .claim_idle(executor, &look(3))
+        .await
+        .unwrap()
+        .tasks;
     assert_eq!(ids(first), [tasks[1].id, tasks[3].id, tasks[0].id]);
-    let second = world.store.claim_idle(executor, &look(3)).await.unwrap();
+    let second = world
+        .store
+        .claim_idle(executor, &look(3))
+        .await
+        .unwrap()
+        .tasks;
     assert_eq!(ids(second), [tasks[2].id]);
     assert_eq!(
-        world.store.claim_idle(executor, &look(3)).await.unwrap(),
+        world
+            .store
+            .claim_idle(executor, &look(3))
+            .await
+            .unwrap()
+            .tasks,
         []
     );
 }
@@ -118,7 +136,12 @@ pub(crate) async fn an_idle_claim_leaves_what_is_fresh(world: &World) {
     let mut patient = look(1);
     patient.older_than = LONG;
     assert_eq!(
-        world.store.claim_idle(executor, &patient).await.unwrap(),
+        world
+            .store
+            .claim_idle(executor, &patient)
+            .await
+            .unwrap()
+            .tasks,
         []
     );
     assert_eq!(
@@ -127,6 +150,7 @@ pub(crate) async fn an_idle_claim_leaves_what_is_fresh(world: &World) {
             .claim_idle(executor, &look(1))
             .await
             .unwrap()
+            .tasks
             .len(),
         1
     );
@@ -140,7 +164,7 @@ pub(crate) async fn concurrent_idle_claims_share_nothing(world: &World) {
         claims.spawn(async move {
             let mut taken = Vec::new();
             loop {
-                let some = store.claim_idle(executor, &look(3)).await.unwrap();
+                let some = store.claim_idle(executor, &look(3)).await.unwrap().tasks;
                 if some.is_empty() {
                     store.close().await;
                     return taken;
@@ -313,29 +337,6 @@ pub(crate) async fn a_released_task_is_ready_again(world: &World) {
     assert_eq!((found.finished_at, found.error), (None, None));
 }
 
-pub(crate) async fn a_row_that_cannot_be_read_is_named(world: &World) {
-    let tasks = world.ready(3).await;
-    world
-        .sql("update task set options = '{broken' where id = (select id from task order by id limit 1)")
-        .await;
-    let error = world.store.task(tasks[0]).await.unwrap_err();
-    let StoreError::Corrupt { row, reason } = error else {
-        panic!("{error:?}");
-    };
-    assert_eq!(row, format!("`{}` of `task`", tasks[0]));
-    assert!(reason.starts_with("`options`: "), "{reason}");
-    assert!(world.store.list(&super::reading::all()).await.is_err());
-
-    let executor = world.executor().await;
-    let claimed = world.claim(executor, &tasks).await;
-    assert_eq!(claimed.len(), 2, "the others are not held up");
-    world.sql("update task set options = null").await;
-    let found = world.task(tasks[0]).await;
-    assert_eq!(found.state, TaskState::Failed);
-    let message = found.error.unwrap().message;
-    assert!(message.contains("cannot be read: `options`"), "{message}");
-}
-
 pub(crate) async fn concurrent_batches_do_not_wait_in_a_circle(world: &World) {
     let executor = world.executor().await;
     let parent = world.ready(1).await[0];
@@ -370,8 +371,13 @@ pub(crate) async fn concurrent_batches_do_not_wait_in_a_circle(world: &World) {
     }
     work.join_all().await;
     let found = world.store.tree(parent).await.unwrap();
-    assert_eq!(found.len(), 41);
-    let mut claimed = world.store.claim_idle(executor, &look(100)).await.unwrap();
+    assert_eq!(found.tasks.len(), 41);
+    let mut claimed = world
+        .store
+        .claim_idle(executor, &look(100))
+        .await
+        .unwrap()
+        .tasks;
     claimed.dedup_by_key(|task| task.id);
     assert_eq!(claimed.len(), 40, "all were given back");
 }

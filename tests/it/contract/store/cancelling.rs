@@ -74,14 +74,16 @@ pub(crate) async fn a_heartbeat_hears_of_cancellations(world: &World) {
         assert_eq!(
             renewal(executor).await.unwrap(),
             Renewal::Held {
-                cancels: cancels.clone()
+                cancels: cancels.clone(),
+                fleet: 2,
             }
         );
     }
     assert_eq!(
         renewal(other).await.unwrap(),
         Renewal::Held {
-            cancels: Vec::new()
+            cancels: Vec::new(),
+            fleet: 2,
         }
     );
     let cancelled = Ending::Cancelled(Failure::fatal("first"));
@@ -90,7 +92,8 @@ pub(crate) async fn a_heartbeat_hears_of_cancellations(world: &World) {
     assert_eq!(
         renewal(executor).await.unwrap(),
         Renewal::Held {
-            cancels: Vec::new()
+            cancels: Vec::new(),
+            fleet: 2,
         }
     );
 }

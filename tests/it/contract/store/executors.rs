@@ -34,7 +34,7 @@ pub(crate) async fn the_tasks_of_a_lost_executor_are_taken_over(world: &World) {
     let lost = world.lost_executor(&tasks).await;
     drop(world.store.cancel(tasks[3], "enough").await.unwrap());
 
-    let taken = world.store.take_over(100).await.unwrap();
+    let taken = world.store.take_over(None, 100).await.unwrap();
     assert_eq!(taken.lost, [lost]);
     assert_eq!(ids(&taken.released), [tasks[0]]);
     assert_eq!(ids(&taken.ended), [tasks[1], tasks[2]]);
@@ -61,7 +61,7 @@ pub(crate) async fn the_tasks_of_a_lost_executor_are_taken_over(world: &World) {
     assert_eq!(found.failures, 0, "not the task's failure");
 
     assert_eq!(
-        world.store.take_over(100).await.unwrap(),
+        world.store.take_over(None, 100).await.unwrap(),
         TakenOver::default()
     );
     assert_eq!(
@@ -78,12 +78,12 @@ pub(crate) async fn the_tasks_of_a_lost_executor_are_taken_over(world: &World) {
 pub(crate) async fn a_take_over_stops_at_its_limit_and_goes_on_later(world: &World) {
     let tasks = world.ready(5).await;
     let lost = world.lost_executor(&tasks).await;
-    let first = world.store.take_over(3).await.unwrap();
+    let first = world.store.take_over(None, 3).await.unwrap();
     assert_eq!((first.lost, first.released.len()), (vec![lost], 3));
-    let second = world.store.take_over(3).await.unwrap();
+    let second = world.store.take_over(None, 3).await.unwrap();
     assert_eq!((second.lost, second.released.len()), (vec![], 2));
     assert_eq!(
-        world.store.take_over(3).await.unwrap(),
+        world.store.take_over(None, 3).await.unwrap(),
         TakenOver::default()
     );
 }
@@ -99,14 +99,19 @@ pub(crate) async fn concurrent_take_overs_release_each_task_once(world: &World) 
         work.spawn(async move {
             let mut released = Vec::new();
             for _ in 0..6 {
-                released.extend(store.take_over(4).await.unwrap().released);
+                released.extend(store.take_over(None, 4).await.unwrap().released);
             }
             store.close().await;
             released
         });
     }
     let mut released = ids(&work.join_all().await.concat());
-    released.extend(ids(&world.store.take_over(100).await.unwrap().released));
+    released.extend(ids(&world
+        .store
+        .take_over(None, 100)
+        .await
+        .unwrap()
+        .released));
     released.sort();
     assert_eq!(released, tasks);
 }
@@ -117,7 +122,7 @@ pub(crate) async fn a_late_renewal_holds_while_nobody_has_taken_over(world: &Wor
     let renewal = world.store.renew(late, LONG).await.unwrap();
     assert!(matches!(renewal, Renewal::Held { .. }), "{renewal:?}");
     assert_eq!(
-        world.store.take_over(9).await.unwrap(),
+        world.store.take_over(None, 9).await.unwrap(),
         TakenOver::default()
     );
     assert!(matches!(
@@ -178,7 +183,7 @@ pub(crate) async fn executors_are_listed_the_newest_first(world: &World) {
         (old.id, ExecutorState::Lost),
         "not taken over yet"
     );
-    drop(world.store.take_over(9).await.unwrap());
+    drop(world.store.take_over(None, 9).await.unwrap());
     assert_eq!(world.store.executors().await.unwrap().len(), 2);
 }
 

@@ -75,13 +75,27 @@ impl World {
     /// Changes rows behind the store's back. `sql` must be right in both databases.
     pub(crate) async fn sql(&self, sql: &str) {
         let sql = AssertSqlSafe(sql.to_owned());
-        if self.dir.is_none() {
+        if self.is_postgres() {
             let mut connection = PgConnection::connect(&self.address).await.unwrap();
             connection.execute(sql).await.unwrap();
         } else {
             let mut connection = SqliteConnection::connect(&self.address).await.unwrap();
             connection.execute(sql).await.unwrap();
         }
+    }
+
+    /// An id, as it is written in a statement.
+    pub(crate) fn id(&self, id: Uuid) -> String {
+        if self.is_postgres() {
+            format!("'{id}'::uuid")
+        } else {
+            format!("x'{}'", id.simple())
+        }
+    }
+
+    /// Whether it is PostgreSQL.
+    pub(crate) fn is_postgres(&self) -> bool {
+        self.dir.is_none()
     }
 
     /// Enters an executor with a long lease.
@@ -218,6 +232,8 @@ pub(crate) fn look(limit: usize) -> IdleLook {
         queue: QueueName::default_queue(),
         actions: vec![action("echo")],
         older_than: Duration::ZERO,
+        since: None,
+        before: None,
         limit,
     }
 }

@@ -1,0 +1,207 @@
+//! Executors that die, seem to die, or are kept from answering: who goes on with their tasks, and how soon. And
+//! announcements that nobody brings.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore::action::{Context, Registry};
+use longshore::domain::limits::LEASE_DURATION;
+use longshore::domain::{Failure, NewTask, Payload, TaskId, TaskState};
+use longshore::store::StoreAddress;
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use crate::support::database::fresh_database;
+use crate::support::eventually::eventually;
+use crate::support::world::{PATIENCE, World, gate, submission};
+
+#[tokio::test]
+async fn a_death_notice_hands_the_tasks_on_before_the_lease_ends() {
+    let world = World::embedded().await;
+    let second = world.executor(2).await;
+    let first = world.executor_with(world.registry(), &[("other", 1)]).await;
+    let mut task = gate();
+    task.queue = "other".parse().unwrap();
+    let task = world.submit(task).await;
+    world.wait_at_gate(1).await;
+    let lease = world.store().lease_end(first.id()).await.unwrap().unwrap();
+    // Its connection ends without a farewell, and its lease is renewed no more.
+    drop(first);
+    let released = eventually(
+        "it is released",
+        async || world.client.task(task).await.unwrap(),
+        |task| task.state == TaskState::Ready,
+    )
+    .await;
+    assert!(
+        released.ready_at.unwrap() < lease,
+        "only after the lease: {released:?}"
+    );
+    assert_eq!((released.crashes, released.failures), (1, 0));
+    world.client.cancel(task, "enough").await.map(drop).unwrap();
+    world.gate.add_permits(1);
+    world.stop([second]).await;
+}
+
+#[tokio::test]
+async fn user_code_that_blocks_the_runtime_does_not_stop_the_heartbeat() {
+    // In PostgreSQL: in memory there is one connection, and the blocked runtime may hold it.
+    let address: StoreAddress = fresh_database().await.parse().unwrap();
+    let (world, store) = World::flaky_on(address.open().await.unwrap()).await;
+    // This test has one thread: the action holds it, and with it every timer and socket of the runtime.
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = Arc::new(std::sync::Mutex::new(held));
+    let begun = Arc::new(Semaphore::new(0));
+    let arrived = Arc::clone(&begun);
+    let renewals = {
+        let store = Arc::clone(&store);
+        move || store.calls().get("renew").copied().unwrap_or(0)
+    };
+    let count = renewals.clone();
+    let registry = Registry::new().with_fn("block", move |_: Context, _: Payload| {
+        let (held, arrived, count) = (Arc::clone(&held), Arc::clone(&arrived), count.clone());
+        async move {
+            let before = count();
+            arrived.add_permits(1);
+            let waited = held.lock().unwrap().recv_timeout(PATIENCE);
+            waited.map_err(Failure::fatal)?;
+            Ok::<_, Failure>(count() - before)
+        }
+    });
+    let executor = world.executor_with(registry, &[("default", 1)]).await;
+    // Lets go when the lease was renewed ten times meanwhile, from a thread that nobody blocks.
+    let watch = std::thread::spawn(move || {
+        let before = renewals();
+        while renewals() < before + 10 {
+            std::thread::yield_now();
+        }
+        release.send(()).unwrap();
+    });
+    let task = world.submit(submission("block", &json!(null))).await;
+    // Not by the client, on whose clock half a minute is soon over.
+    let task = eventually(
+        "it ended",
+        async || world.client.task(task).await.unwrap(),
+        |task| task.state.is_final(),
+    )
+    .await;
+    assert_eq!(task.state, TaskState::Succeeded, "{task:?}");
+    watch.join().unwrap();
+    world.stop([executor]).await;
+}
+
+#[tokio::test]
+async fn a_lost_announcement_is_found_although_the_queue_is_never_silent() {
+    let world = World::embedded().await;
+    // Stored, and never announced: as if its web server had died in between.
+    let lost = NewTask {
+        id: TaskId::new(world.runtime.clock().now(), 1),
+        origin: None,
+        submission: submission("echo", &json!("lost")),
+    };
+    drop(
+        world
+            .store()
+            .submit(std::slice::from_ref(&lost))
+            .await
+            .unwrap(),
+    );
+    // One slot that is hardly ever free.
+    let executor = world.executor(1).await;
+    let load = async {
+        loop {
+            let naps = (0..4).map(|_| world.run(submission("sleep", &json!({"seconds": 0.02}))));
+            futures_util::future::join_all(naps).await;
+        }
+    };
+    let ended = eventually(
+        "it has run",
+        async || world.client.task(lost.id).await.unwrap(),
+        |task| task.state.is_final(),
+    );
+    let ended = tokio::select! {
+        ended = ended => ended,
+        () = load => unreachable!("the load does not end"),
+    };
+    assert_eq!((ended.state, ended.attempt.0), (TaskState::Succeeded, 1));
+    world.stop([executor]).await;
+}
+
+#[tokio::test]
+async fn a_suspect_runs_on_trial_and_one_by_one() {
+    let world = World::embedded().await;
+    let tasks = [world.submit(gate()).await, world.submit(gate()).await];
+    // Two executors died while both ran: made in the store, because no process shall die here.
+    for _ in 0..2 {
+        let record = crate::contract::store::record("dead");
+        let store = world.store();
+        store.enroll(&record, LEASE_DURATION).await.unwrap();
+        assert_eq!(store.claim(record.id, &tasks).await.unwrap().len(), 2);
+        let ends_at = store.lease_end(record.id).await.unwrap().unwrap();
+        assert!(store.end_lease(record.id, ends_at).await.unwrap());
+        drop(store.take_over(Some(record.id), 9).await.unwrap());
+    }
+    let executor = world.executor(2).await;
+    world.wait_at_gate(1).await;
+    eventually(
+        "both are claimed",
+        async || {
+            let both = world.store().tasks(&tasks).await.unwrap().tasks;
+            both.iter()
+                .filter(|task| task.state == TaskState::Running)
+                .count()
+        },
+        |running| *running == 2,
+    )
+    .await;
+    assert_eq!(world.arrived.available_permits(), 0, "the second waits");
+    world.gate.add_permits(2);
+    for task in tasks {
+        assert_eq!(world.ended(task).await.state, TaskState::Succeeded);
+    }
+    world.stop([executor]).await;
+}
+
+#[tokio::test]
+async fn an_idle_executor_asks_the_store_little() {
+    let (world, store) = World::flaky().await;
+    let executor = world.executor(8).await;
+    let begun = world.runtime.clock().monotonic();
+    let before = store.calls();
+    eventually(
+        "ten minutes are over",
+        async || world.runtime.clock().monotonic().saturating_sub(begun),
+        |passed| *passed >= Duration::from_mins(10),
+    )
+    .await;
+    let minutes = world
+        .runtime
+        .clock()
+        .monotonic()
+        .saturating_sub(begun)
+        .as_secs_f64()
+        / 60.0;
+    let per_minute = |method: &str| {
+        let count = |calls: &std::collections::BTreeMap<String, usize>| {
+            calls.get(method).copied().unwrap_or(0)
+        };
+        let calls = count(&store.calls()) - count(&before);
+        f64::from(u32::try_from(calls).unwrap()) / minutes
+    };
+    // A heartbeat every 5 s; a look of the housekeeper and one for lost announcements about every 5 s.
+    for (method, most) in [
+        ("renew", 13.0),
+        ("due", 25.0),
+        ("claim_idle", 25.0),
+        ("take_over", 25.0),
+        ("prune", 2.0),
+        ("claim", 0.1),
+        ("settle", 0.1),
+        ("tasks", 0.1),
+    ] {
+        let calls = per_minute(method);
+        assert!(calls <= most, "{method}: {calls} calls a minute");
+    }
+    assert!(per_minute("renew") > 1.0, "the heart beats");
+    world.stop([executor]).await;
+}

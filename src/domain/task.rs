@@ -157,6 +157,11 @@ pub struct TaskFacts {
 }
 
 impl Task {
+    /// Whether it is to run on trial, alone among its like: it is charged with a crash, or was there twice.
+    pub const fn is_suspect(&self) -> bool {
+        self.crashes > 0 || self.suspicions > 1
+    }
+
     /// The task that a store makes of `submission`, for tests.
     #[cfg(test)]
     pub(crate) fn stored(submission: &super::Submission) -> Self {
@@ -190,11 +195,6 @@ impl Task {
             finished_at: None,
             cancel_requested_at: None,
         }
-    }
-
-    /// Whether it is to run on trial, alone among its like: it is charged with a crash, or was there twice.
-    pub const fn is_suspect(&self) -> bool {
-        self.crashes > 0 || self.suspicions > 1
     }
 
     /// What may be said of it in public.

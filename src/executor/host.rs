@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use super::Shared;
 use crate::action::Host;
 use crate::domain::limits::LOG_BYTES_MAX;
-use crate::domain::{Failure, LogChunk, LogPosition, LogStream, NewTask, Submission, Task, TaskId};
+use crate::domain::{
+    Failure, LogChunk, LogPosition, LogStream, NewTask, Submission, Task, TaskId, TaskState,
+};
 use crate::store::Submitted;
 use crate::wire::EventKind;
 
@@ -30,6 +32,20 @@ impl AttemptHost {
     }
 }
 
+impl AttemptHost {
+    /// The task `known`, which has the idempotency key of `submission`, if it is the same wish.
+    async fn same(&self, submission: &Submission, known: TaskId) -> Result<TaskId, Failure> {
+        let differences = self.shared.group.differences(submission, known).await?;
+        match differences.first() {
+            None => Ok(known),
+            Some(difference) => Err(Failure::fatal(format_args!(
+                "the idempotency key of the sub-task belongs to the task `{known}`, which differs in `{}`",
+                difference.field
+            ))),
+        }
+    }
+}
+
 #[async_trait]
 impl Host for AttemptHost {
     async fn submit_subtask(&self, id: TaskId, submission: Submission) -> Result<TaskId, Failure> {
@@ -45,28 +61,25 @@ impl Host for AttemptHost {
             origin: self.task.origin.clone(),
             submission: submission.clone(),
         };
-        match self.shared.group.submit(task).await? {
-            Submitted::Stored(facts) => {
-                self.shared
-                    .outgoing
-                    .announce(EventKind::Created, &facts)
-                    .await;
-                Ok(facts.id)
-            }
-            Submitted::Known(facts) if facts.id == id => Ok(id), // A former attempt made it.
+        // Its id makes it the same sub-task however often it is submitted, so a store that is away is waited for: it
+        // is no failure of the action.
+        let submit = || self.shared.group.submit(task.clone());
+        let Some(submitted) = self.shared.until_answered(id, submit).await else {
+            return Err(Failure::retry("the executor stops"));
+        };
+        let facts = match submitted? {
+            Submitted::Stored(facts) => facts,
+            Submitted::Known(facts) if facts.id == id => facts,
             // Somebody else made it, with the same idempotency key.
-            Submitted::Known(facts) => {
-                let differences = self.shared.group.differences(&submission, facts.id).await?;
-                match differences.first() {
-                    None => Ok(facts.id),
-                    Some(difference) => Err(Failure::fatal(format_args!(
-                        "the idempotency key of the sub-task belongs to the task `{}`, which differs in `{}`",
-                        facts.id, difference.field
-                    ))),
-                }
-            }
-            Submitted::Refused(refusal) => Err(Failure::fatal(refusal)),
+            Submitted::Known(facts) => return self.same(&submission, facts.id).await,
+            Submitted::Refused(refusal) => return Err(Failure::fatal(refusal)),
+        };
+        // Known before, by a try whose answer was lost or by a former attempt: whether it was announced, nobody knows.
+        if [TaskState::Ready, TaskState::Scheduled].contains(&facts.state) {
+            let outgoing = &self.shared.outgoing;
+            outgoing.announce(EventKind::Created, &facts).await;
         }
+        Ok(id)
     }
 
     async fn write_log(&self, stream: LogStream, text: String) {

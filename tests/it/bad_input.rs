@@ -1,4 +1,5 @@
 //! Messages that nobody should have sent: each goes to the dead with its reason, and the next is handled at once.
+//! `fleet.rs` sends the same over RabbitMQ.
 
 use longshore::broker::{Content, Ingress, Message};
 use longshore::domain::{NewTask, TaskId, TaskState};
@@ -7,7 +8,6 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::eventually::eventually;
-use crate::support::fleet::Fleet;
 use crate::support::world::{World, submission};
 
 /// An announcement of a task, right in every way.
@@ -20,7 +20,7 @@ fn announcement(task: TaskId) -> Value {
 }
 
 /// Announcements of a task that cannot be used, each with the reason that is said.
-fn bad_announcements(task: TaskId) -> Vec<(Vec<u8>, &'static str)> {
+pub(crate) fn bad_announcements(task: TaskId) -> Vec<(Vec<u8>, &'static str)> {
     let right = announcement(task);
     let with = |field: &str, value: Value| {
         let mut event = right.clone();
@@ -64,7 +64,7 @@ fn bad_announcements(task: TaskId) -> Vec<(Vec<u8>, &'static str)> {
     ]
 }
 
-fn message(ingress: Ingress, key: &str, body: Vec<u8>) -> Message {
+pub(crate) fn message(ingress: Ingress, key: &str, body: Vec<u8>) -> Message {
     Message {
         ingress,
         key: key.to_owned(),
@@ -202,34 +202,4 @@ async fn a_cancel_by_signal_reaches_what_is_below_a_task_that_stops_at_once() {
     let again = world.client.cancel(parent, "again").await.unwrap();
     assert_eq!(again, Cancelled::Final(TaskState::Cancelled));
     world.stop([executor]).await;
-}
-
-#[tokio::test]
-async fn on_rabbitmq_the_reason_is_in_the_log_and_work_goes_on() {
-    let fleet = Fleet::begin().await;
-    let web = fleet.web("web").await;
-    let executor = fleet.executor("x1", &["--queue", "default=1"]).await;
-    let runtime = fleet.runtime("longshore-admin").await;
-    let bad = bad_announcements(TaskId::from_uuid(Uuid::now_v7()));
-    let (bodies, reasons): (Vec<_>, Vec<_>) = bad.into_iter().unzip();
-    let messages = bodies
-        .into_iter()
-        .map(|body| message(Ingress::Tasks, "created.default.echo", body))
-        .collect();
-    let published = runtime.broker().publish(messages).await;
-    assert!(published.iter().all(Result::is_ok), "{published:?}");
-    let done = web.run(&json!({"action": "echo", "input": 8})).await;
-    assert_eq!(done["state"], "succeeded");
-    let line = executor.said("is no announcement: to the dead").await;
-    assert!(
-        line["reason"].as_str().unwrap().contains(reasons[0]),
-        "{line}"
-    );
-    let log = std::fs::read_to_string(fleet.path("x1.log")).unwrap();
-    for reason in &reasons {
-        assert!(log.contains(reason), "{reason}: {log}");
-    }
-    let dead = async || fleet.vhost.depth("longshore.dead").await;
-    eventually("all are dead", dead, |dead| *dead == Some(reasons.len())).await;
-    runtime.stop().await;
 }

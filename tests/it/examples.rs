@@ -70,8 +70,8 @@ async fn the_shop_has_an_order_and_its_task_or_neither() {
         limit: 10,
         ..List::default()
     };
-    let tasks = store.list(&all).await.unwrap().tasks;
-    let [only] = tasks.as_slice() else {
+    let tasks = store.list(&all).await.unwrap();
+    let [only] = tasks.tasks.as_slice() else {
         panic!("{tasks:?}");
     };
     assert_eq!(

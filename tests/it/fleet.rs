@@ -1,4 +1,4 @@
-//! Processes of the real program on a real store and a real broker, as they stand and as they fall.
+//! Processes of the real program on a real store and a real broker. What fails is in `failures`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 
 use futures_util::stream::{self, StreamExt as _};
 use longshore::action::{Context, Registry};
-use longshore::domain::QueueName;
-use longshore::wire::EventKind;
+use longshore::broker::Ingress;
+use longshore::domain::{QueueName, TaskId};
 use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::bad_input::{bad_announcements, message};
 use crate::support::eventually::eventually;
-use crate::support::fleet::{Fleet, FleetTap, Web, is_running, own_executor};
+use crate::support::fleet::{Fleet, Web, is_running, own_executor};
+use crate::support::gate::{gated, open_gate, pids};
 use crate::support::world::{PATIENCE, submission};
 
 /// Tasks in the great test.
@@ -58,17 +60,6 @@ fn hash(file: &Path) -> String {
 
 fn sha256sum(file: &Path, queue: &str) -> Value {
     json!({"action": "command", "queue": queue, "input": {"program": "sha256sum", "args": [file]}})
-}
-
-/// A command that notes its process id in the file `NAME.ATTEMPT` and runs until there is a file `NAME.go`.
-fn gated(fleet: &Fleet, name: &str) -> Value {
-    let script = format!("echo $$ > {name}.$$.pid; until [ -e {name}.go ]; do sleep 0.05; done");
-    let input = json!({"program": "sh", "args": ["-c", script], "dir": fleet.path("")});
-    json!({"action": "command", "input": input})
-}
-
-fn open_gate(fleet: &Fleet, name: &str) {
-    fs::write(fleet.path(&format!("{name}.go")), "").unwrap();
 }
 
 /// Submits the commands to both web servers in turn, many at once, every other one waiting in its request, and holds
@@ -165,14 +156,6 @@ async fn fan_out(fleet: &Fleet, web: &Web) -> Vec<String> {
         .collect()
 }
 
-/// Listens until everything that was said before the end of `last` has been heard.
-async fn listen_to_the_end(tap: &mut FleetTap, web: &Web) {
-    let last = web.run(&json!({"action": "echo"})).await;
-    let last = last["id"].as_str().unwrap().parse().unwrap();
-    tap.listen_until(|event| event.task == last && event.kind == EventKind::Succeeded)
-        .await;
-}
-
 #[tokio::test]
 async fn two_web_servers_and_three_executors_share_600_commands() {
     let fleet = Fleet::begin().await;
@@ -191,7 +174,7 @@ async fn two_web_servers_and_three_executors_share_600_commands() {
     let ran: BTreeSet<&String> = commands.values().collect();
     assert_eq!((commands.len(), ran.len()), (COMMANDS, 3), "{ran:?}");
     fleet.is_idle().await;
-    listen_to_the_end(&mut tap, &one).await;
+    tap.listen_to_the_end(&one).await;
     for id in commands.keys().chain(&tree) {
         let mut kinds = tap.kinds(id);
         kinds.sort_unstable(); // Two connections speak of one task: their order is not promised.
@@ -274,21 +257,6 @@ async fn sigterm_drains_an_executor_and_a_second_one_hands_its_tasks_back() {
     drop(second);
 }
 
-/// The process ids that the attempts of a gated command have noted, once there are `count`.
-async fn pids(fleet: &Fleet, name: &str, count: usize) -> Vec<String> {
-    let noted = async || {
-        let entries = fs::read_dir(fleet.path("")).unwrap();
-        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let pid = |file: String| {
-            let middle = file.strip_prefix(name)?.strip_prefix('.')?;
-            Some(middle.strip_suffix(".pid")?.to_owned())
-        };
-        names.filter_map(pid).collect::<Vec<String>>()
-    };
-    let what = format!("`{name}` runs for the {count}. time");
-    eventually(&what, noted, |pids| pids.len() == count).await
-}
-
 #[tokio::test]
 async fn a_cancel_kills_the_whole_process_group_of_a_command() {
     let fleet = Fleet::begin().await;
@@ -327,72 +295,6 @@ async fn a_cancel_kills_the_whole_process_group_of_a_command() {
 }
 
 #[tokio::test]
-async fn an_executor_killed_in_the_middle_loses_nothing() {
-    let fleet = Fleet::begin().await;
-    let mut tap = fleet.tap().await;
-    let web = fleet.web("w1").await;
-    let mut first = fleet.executor("x1", &["--queue", "default=4"]).await;
-    let nap = json!({"action": "sleep", "input": {"seconds": 3}});
-    let mut tasks = Vec::new();
-    for _ in 0..4 {
-        tasks.push(web.submit(&nap).await);
-    }
-    for task in &tasks {
-        web.until(task, "running").await;
-    }
-    // Killed before anything else is started: no nap may end by itself.
-    first.kill();
-    let second = fleet.executor("x2", &["--queue", "default=4"]).await;
-    for task in &tasks {
-        let task = web.finished(task).await;
-        assert_eq!(
-            (&task["state"], &task["attempt"]),
-            (&json!("succeeded"), &json!(2))
-        );
-    }
-    second.said("is lost: its lease ended").await;
-    fleet.is_idle().await;
-    listen_to_the_end(&mut tap, &web).await;
-    for task in &tasks {
-        let kinds = tap.kinds(task);
-        let results = kinds.iter().filter(|kind| **kind == "succeeded").count();
-        assert_eq!(results, 1, "{kinds:?}");
-    }
-    tap.close().await;
-}
-
-#[tokio::test]
-async fn a_web_server_killed_while_clients_wait_leaves_the_answer_to_another() {
-    let fleet = Fleet::begin().await;
-    let (mut one, two) = (fleet.web("w1").await, fleet.web("w2").await);
-    let executor = fleet.executor("x1", &["--allow-command", "sh"]).await;
-    let id = "01900000-0000-7000-8000-00000000000a";
-    let mut command = gated(&fleet, "gate");
-    command["id"] = json!(id);
-    let request = one.request(Method::POST, "/v1/tasks").json(&command);
-    let waits = request.header("Prefer", "wait=60").send();
-    let kills = async {
-        pids(&fleet, "gate", 1).await;
-        one.process.kill();
-    };
-    let (answer, ()) = futures_util::join!(waits, kills);
-    assert!(answer.is_err(), "{answer:?}");
-    assert_eq!(two.until(id, "running").await["attempt"], 1);
-    let repeated = two.request(Method::POST, "/v1/tasks").json(&command);
-    let repeats = repeated.header("Prefer", "wait=30").send();
-    let opens = async { open_gate(&fleet, "gate") };
-    let (repeated, waited, ()) = futures_util::join!(repeats, two.finished(id), opens);
-    assert_eq!(
-        (&waited["state"], &waited["attempt"]),
-        (&json!("succeeded"), &json!(1))
-    );
-    let repeated: Value = repeated.unwrap().json().await.unwrap();
-    assert_eq!(repeated["output"], waited["output"]);
-    fleet.is_idle().await;
-    drop(executor);
-}
-
-#[tokio::test]
 async fn a_web_server_lets_browsers_tap_with_the_rights_of_its_role() {
     let fleet = Fleet::begin().await;
     let web = fleet.web("w1").await;
@@ -413,4 +315,34 @@ async fn a_web_server_lets_browsers_tap_with_the_rights_of_its_role() {
         heard.push_str(&String::from_utf8_lossy(&chunk));
     }
     drop(executor);
+}
+
+#[tokio::test]
+async fn a_bad_announcement_is_dead_with_its_reason_in_the_log_and_work_goes_on() {
+    let fleet = Fleet::begin().await;
+    let web = fleet.web("web").await;
+    let executor = fleet.executor("x1", &["--queue", "default=1"]).await;
+    let runtime = fleet.runtime("longshore-admin").await;
+    let bad = bad_announcements(TaskId::from_uuid(uuid::Uuid::now_v7()));
+    let (bodies, reasons): (Vec<_>, Vec<_>) = bad.into_iter().unzip();
+    let messages = bodies
+        .into_iter()
+        .map(|body| message(Ingress::Tasks, "created.default.echo", body))
+        .collect();
+    let published = runtime.broker().publish(messages).await;
+    assert!(published.iter().all(Result::is_ok), "{published:?}");
+    let done = web.run(&json!({"action": "echo", "input": 8})).await;
+    assert_eq!(done["state"], "succeeded");
+    let line = executor.said("is no announcement: to the dead").await;
+    assert!(
+        line["reason"].as_str().unwrap().contains(reasons[0]),
+        "{line}"
+    );
+    let log = fs::read_to_string(fleet.path("x1.log")).unwrap();
+    for reason in &reasons {
+        assert!(log.contains(reason), "{reason}: {log}");
+    }
+    let dead = async || fleet.vhost.depth("longshore.dead").await;
+    eventually("all are dead", dead, |dead| *dead == Some(reasons.len())).await;
+    runtime.stop().await;
 }

@@ -57,14 +57,14 @@ async fn a_sub_task_with_a_known_key_is_the_task_that_has_it() {
     let task = world.run(submission("spawn_twice", &json!("k"))).await;
     let ids = output(&task);
     assert_eq!(ids[0], ids[1]);
-    let tree = world.client.tree(task.id).await.unwrap().tasks;
-    assert_eq!(tree.len(), 2);
-    assert_eq!(ids[0], json!(tree[1].id.to_string()));
+    let tree = world.client.tree(task.id).await.unwrap();
+    assert_eq!(tree.tasks.len(), 2);
+    assert_eq!(ids[0], json!(tree.tasks[1].id.to_string()));
     // The task of the key belongs to another parent, so it is not what is asked for.
     let stranger = world.run(submission("spawn_twice", &json!("k"))).await;
     assert_eq!(stranger.state, TaskState::Failed);
     let said = error(&stranger);
     assert!(said.contains("differs in `parent`"), "{said}");
-    assert!(said.contains(&tree[1].id.to_string()), "{said}");
+    assert!(said.contains(&tree.tasks[1].id.to_string()), "{said}");
     world.stop([executor]).await;
 }

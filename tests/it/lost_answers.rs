@@ -1,7 +1,9 @@
 //! A store that does what it is asked, and whose answer gets lost: nothing is stranded, nothing done twice.
 
-use longshore::action::Registry;
-use longshore::domain::{Delivery, TaskState};
+use std::sync::Arc;
+
+use longshore::action::{Context, Registry};
+use longshore::domain::{Delivery, Failure, TaskState};
 use serde_json::json;
 
 use crate::support::eventually::eventually;
@@ -47,6 +49,37 @@ async fn an_idle_claim_whose_answer_is_lost_is_found_again_and_runs_once() {
     assert_eq!((task.state, task.attempt.0), (TaskState::Succeeded, 1));
     assert!(store.has_lost_all());
     world.stop([plain, able]).await;
+}
+
+#[tokio::test]
+async fn a_sub_task_whose_answer_is_lost_is_made_once_and_its_parent_goes_on() {
+    let (world, store) = World::flaky().await;
+    let mut tap = world.tap().await;
+    let losing = Arc::clone(&store);
+    let registry = world
+        .registry()
+        .with_fn("parent", move |context: Context, (): ()| {
+            losing.lose("submit");
+            async move {
+                context.spawn(submission("echo", &json!(1))).await?;
+                Ok::<_, Failure>(())
+            }
+        });
+    let executor = world.executor_with(registry, &[("default", 2)]).await;
+    let parent = world.run(submission("parent", &json!(null))).await;
+    assert_eq!((parent.state, parent.attempt.0), (TaskState::Succeeded, 1));
+    assert!(store.has_lost_all());
+    let tree = world.store().tree(parent.id).await.unwrap();
+    assert_eq!(tree.tasks.len(), 2);
+    let part = world.ended(tree.tasks[1].id).await;
+    assert_eq!((part.state, part.attempt.0), (TaskState::Succeeded, 1));
+    // It was announced, so nobody had to search for it.
+    let mut seen = Vec::new();
+    while seen.len() < 4 {
+        seen.push(next_event(&mut tap).await);
+    }
+    assert!(seen.contains(&("created.default.echo".to_owned(), part.id)));
+    world.stop([executor]).await;
 }
 
 #[tokio::test]

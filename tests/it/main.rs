@@ -8,11 +8,13 @@
 
 mod bad_input;
 mod broker;
+mod chaos;
 mod cli;
 mod contract;
 mod drain;
 mod examples;
 mod executor;
+mod failures;
 mod fleet;
 mod http;
 mod keys;

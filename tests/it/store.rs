@@ -232,35 +232,17 @@ fn a_call_waits_while_postgres_restarts() {
         let keeper = Keeper::start("postgres.sh", &[]);
         let store = PostgresStore::connect(&keeper.ready()).await.unwrap();
         store.migrate().await.unwrap();
-        let data = keeper.dir().join("data");
-        let stopped = std::process::Command::new("sh")
-            .arg(concat!(
-                env!("CARGO_MANIFEST_DIR"),
-                "/tests/services/postgres-restart.sh"
-            ))
-            .arg(&data)
-            .arg("stop")
-            .status()
-            .unwrap();
-        assert!(stopped.success());
-        let restarted = tokio::task::spawn_blocking(move || {
-            std::process::Command::new("sh")
-                .arg(concat!(
-                    env!("CARGO_MANIFEST_DIR"),
-                    "/tests/services/postgres-restart.sh"
-                ))
-                .arg(&data)
-                .arg("start")
-                .status()
-                .unwrap()
-        });
-        // The connection that was there is dead: one call may meet it. The next one opens another, as soon as
-        // the server is back.
-        if let Err(error) = store.queues().await {
-            assert!(error.is_transient(), "{error:?}");
-            assert_eq!(store.queues().await.unwrap().len(), 1);
-        }
-        assert!(restarted.await.unwrap().success());
+        keeper.run("postgres-restart.sh", "stop").await;
+        let restart = keeper.run("postgres-restart.sh", "start");
+        let calls = async {
+            // The connection that was there is dead: one call may meet it. The next one opens another, as soon as
+            // the server is back.
+            if let Err(error) = store.queues().await {
+                assert!(error.is_transient(), "{error:?}");
+                assert_eq!(store.queues().await.unwrap().len(), 1);
+            }
+        };
+        tokio::join!(restart, calls);
         store.close().await;
         keeper.stop();
     });

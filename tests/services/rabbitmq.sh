@@ -4,6 +4,7 @@
 #
 # DIR/ready has lines of NAME=VALUE: `amqp` and `management`, the addresses with the administrator's name
 # and password, without a virtual host; and what `rabbitmqctl` needs in its environment.
+# `rabbitmq-restart.sh DIR` stops the node and starts it again.
 set -eu
 
 dir=$1
@@ -29,6 +30,8 @@ free_ports() {
 set -- $(free_ports 4)
 amqp_port=$1 management_port=$2 dist_port=$3 epmd_port=$4
 
+# In a file, for whoever starts the node again.
+cat > "$dir/environment" <<ENVIRONMENT
 export HOME="$dir/home"
 export RABBITMQ_MNESIA_BASE="$dir/data"
 export RABBITMQ_LOG_BASE="$dir/log"
@@ -43,6 +46,11 @@ export ERL_EPMD_PORT="$epmd_port"
 export RUNNING_UNDER_SYSTEMD=true
 # Its schedulers shall sleep when there is nothing to do: the tests run beside it, on few cores.
 export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+sbwt none +sbwtdcpu none +sbwtdio none"
+programs=$programs
+management_port=$management_port
+auth=longshore-admin:longshore-admin
+ENVIRONMENT
+. "$dir/environment"
 mkdir -p "$HOME" "$RABBITMQ_MNESIA_BASE" "$RABBITMQ_LOG_BASE" "$RABBITMQ_GENERATED_CONFIG_DIR"
 
 echo '[rabbitmq_management].' > "$RABBITMQ_ENABLED_PLUGINS_FILE"
@@ -61,34 +69,22 @@ log.file.level = warning
 CONF
 
 "$programs/rabbitmq-server" > "$dir/server.log" 2>&1 &
-server=$!
+echo $! > "$dir/pid"
 
 stop() {
     trap - EXIT INT TERM
-    # Its data goes with it: nothing has to be saved.
-    kill -KILL "$server" 2> /dev/null || true
-    wait "$server" 2> /dev/null || true
-    epmd -port "$epmd_port" -kill > /dev/null 2>&1 || true
+    # Its data goes with it: nothing has to be saved. Whoever started it again has written down its new number.
+    sh "$here/rabbitmq-restart.sh" "$dir" stop
+    # It refuses to end before it has noticed that the node is gone.
+    until epmd -port "$epmd_port" -kill > /dev/null 2>&1; do
+        epmd -port "$epmd_port" -names > /dev/null 2>&1 || break
+        sleep 0.05
+    done
     rm -rf "$dir"
 }
 trap stop EXIT INT TERM
 
-auth=longshore-admin:longshore-admin
-# Answers once the node, its listeners and the management plugin are up.
-until perl -MIO::Socket::INET -MMIME::Base64 -e '
-    my ($port, $auth) = @ARGV;
-    my $socket = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port", Timeout => 2) or exit 1;
-    print $socket "GET /api/health/checks/virtual-hosts HTTP/1.0\r\nAuthorization: Basic ",
-        encode_base64($auth, ""), "\r\n\r\n";
-    my $line = <$socket> // "";
-    exit($line =~ / 200 / ? 0 : 1)' "$management_port" "$auth"
-do
-    if ! kill -0 "$server" 2> /dev/null; then
-        cat "$dir/server.log" >&2
-        exit 1
-    fi
-    sleep 0.1
-done
+sh "$here/rabbitmq-restart.sh" "$dir" wait
 
 cat > "$dir/ready.new" <<READY
 amqp=amqp://$auth@127.0.0.1:$amqp_port

@@ -1,5 +1,9 @@
 //! The same commands against PostgreSQL and RabbitMQ.
 
+use reqwest::Method;
+use serde_json::Value;
+use sqlx::{Connection as _, Executor as _, PgConnection};
+
 use super::{REFUSED, Shell};
 use crate::support::database::empty_database;
 use crate::support::eventually::eventually;
@@ -43,7 +47,7 @@ async fn a_system_is_set_up_and_looked_at() {
     let shell = shell.with("LONGSHORE_BROKER_MANAGEMENT_URL", management);
     let doctor = shell.run("doctor -o jsonl").await.with_status(0);
     let finding = |line| {
-        let finding: serde_json::Value = serde_json::from_str(line).unwrap();
+        let finding: Value = serde_json::from_str(line).unwrap();
         let word = |key: &str| finding[key].as_str().unwrap().to_owned();
         format!("{} {}", word("what"), word("result"))
     };
@@ -83,7 +87,7 @@ async fn tasks_run_and_are_listened_to() {
     }
     let tap = shell.run("tap --since first --count 2 -o jsonl").await;
     let tap = tap.with_status(0);
-    let first: serde_json::Value = serde_json::from_str(tap.out.lines().next().unwrap()).unwrap();
+    let first: Value = serde_json::from_str(tap.out.lines().next().unwrap()).unwrap();
     assert_eq!(first["type"], "longshore.task.created", "{tap}");
     let line = "tap --since first --count 1 --filter cancelled.#";
     let filtered = shell.run(line).await.with_status(0);
@@ -117,4 +121,50 @@ async fn only_a_broker_that_is_away_is_evidence_of_why() {
         .await
         .with_status(0);
     assert_eq!(executor.stop().await, 0);
+}
+
+#[tokio::test]
+async fn a_task_whose_announcement_the_broker_lost_is_told_and_announced_again() {
+    let vhost = Rabbit::shared().vhost().await;
+    let store = empty_database().await;
+    let shell = Shell::new()
+        .with("DATABASE_URL", store.clone())
+        .with("AMQP_URL", vhost.url())
+        .with("LONGSHORE_WEB_STRICT_ACTIONS", "false")
+        .with(
+            "LONGSHORE_BROKER_MANAGEMENT_URL",
+            Rabbit::shared().management(),
+        );
+    shell.run("db migrate").await.with_status(0);
+    shell.run("task submit echo 1").await.with_status(0);
+    // It is ready for long, and an executor looks alive and does nothing.
+    let meddling = "update task set ready_at = now() - interval '1 hour'; \
+        insert into executor (id, name, host, pid, version, slots, actions, started_at, lease_ends_at) \
+        values (gen_random_uuid(), 'idle', 'host', 1, '1', '{\"default\":1}', '[\"echo\"]', now(), \
+            now() + interval '1 hour')";
+    let mut connection = PgConnection::connect(&store).await.unwrap();
+    connection.execute(meddling).await.unwrap();
+    // The management interface counts every few seconds.
+    let audit = async || shell.run("audit").await.status;
+    eventually("its announcement waits", audit, |status| *status == 0).await;
+    let path = format!("queues/{}/longshore.work.default/contents", vhost.name);
+    let rabbit = Rabbit::shared();
+    rabbit.call(Method::DELETE, &path, Value::Null).await;
+    eventually("its announcement is lost", audit, |status| *status == 1).await;
+    let said = shell.session(&["audit", "audit --fix"]).await;
+    insta::assert_snapshot!(said, @r#"
+    $ longshore audit
+    KIND         SUBJECT                               RESULT  WHAT
+    unannounced  [id]  found   it is `ready` for long and nobody seems to know of it
+    ! violations: 1
+    ! `longshore audit --fix` repairs 1 of them
+    = 1
+    $ longshore audit --fix
+    KIND         SUBJECT                               RESULT    WHAT
+    unannounced  [id]  repaired  it is `ready` for long and nobody seems to know of it
+    ! [id] announced again
+    ! repaired 1
+    = 0
+    "#);
+    assert_eq!(vhost.depth("longshore.work.default").await, Some(1));
 }

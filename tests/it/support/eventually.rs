@@ -7,11 +7,21 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Looks until `is_right` holds for what `look` sees, and answers with it.
+pub(crate) async fn eventually<T: Debug>(
+    what: &str,
+    look: impl AsyncFnMut() -> T,
+    is_right: impl Fn(&T) -> bool,
+) -> T {
+    eventually_within(PATIENCE, what, look, is_right).await
+}
+
+/// The same with another patience, for what takes a lease or an outage.
 #[expect(
     clippy::disallowed_methods,
     reason = "this is the only loop that waits"
 )]
-pub(crate) async fn eventually<T: Debug>(
+pub(crate) async fn eventually_within<T: Debug>(
+    patience: Duration,
     what: &str,
     mut look: impl AsyncFnMut() -> T,
     is_right: impl Fn(&T) -> bool,
@@ -23,9 +33,15 @@ pub(crate) async fn eventually<T: Debug>(
             return seen;
         }
         assert!(
-            begun.elapsed() < PATIENCE,
-            "waited {PATIENCE:?} until {what}; last seen: {seen:?}"
+            begun.elapsed() < patience,
+            "waited {patience:?} until {what}; last seen: {seen:?}"
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Lets a fault last: the length of an outage is what such a test is about, and nothing says when it is over.
+#[expect(clippy::disallowed_methods, reason = "the duration of a fault")]
+pub(crate) async fn fault_lasts(duration: Duration) {
+    tokio::time::sleep(duration).await;
 }

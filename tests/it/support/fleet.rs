@@ -1,9 +1,11 @@
 //! A fleet as it is in production: processes of the real program on a real store and a real broker, each logged in
 //! as its role, so that the least rights are proven by use.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use longshore::action::Registry;
 use longshore::broker::Since;
@@ -13,20 +15,19 @@ use longshore::domain::{
 use longshore::executor::ExecutorSettings;
 use longshore::runtime::{DEFAULT_RETENTION, RunningExecutor, Runtime};
 use longshore::tap::{Filter, Seen, Tap};
-use longshore::wire::Event;
+use longshore::wire::{Event, EventKind};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::OnceCell;
 
 use super::database::fresh_database;
-use super::eventually::eventually;
+use super::eventually::{eventually, eventually_within};
+use super::ledger::Ledger;
+use super::proxy::Proxy;
 use super::rabbitmq::{Rabbit, Vhost};
 use super::world::PATIENCE;
-
-static ARE_USERS_MADE: OnceCell<()> = OnceCell::const_new();
 
 /// A database, a virtual host and a folder of one's own, for processes to work on.
 pub(crate) struct Fleet {
@@ -36,15 +37,26 @@ pub(crate) struct Fleet {
     http: reqwest::Client,
 }
 
+/// How a process reaches its servers: straight, or by way of a proxy.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Way<'a> {
+    pub(crate) store: Option<&'a Proxy>,
+    pub(crate) broker: Option<&'a Proxy>,
+}
+
 impl Fleet {
-    /// A fleet without processes yet. It has the queues `default` and `bulk`.
+    /// A fleet without processes yet, on the servers that tests share. It has the queues `default` and `bulk`.
     pub(crate) async fn begin() -> Self {
-        let rabbit = Rabbit::shared();
-        ARE_USERS_MADE.get_or_init(|| rabbit.make_users()).await;
+        Self::on(Rabbit::shared(), fresh_database().await).await
+    }
+
+    /// The same on servers that may be one's own.
+    pub(crate) async fn on(rabbit: &'static Rabbit, database: String) -> Self {
+        rabbit.has_users().await;
         longshore::broker::install_tls();
         let fleet = Self {
             vhost: rabbit.vhost().await,
-            database: fresh_database().await,
+            database,
             dir: tempfile::tempdir().unwrap(),
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
         };
@@ -57,6 +69,21 @@ impl Fleet {
         self.vhost.rabbit.amqp(role, &self.vhost.name)
     }
 
+    /// A proxy before the store.
+    pub(crate) fn store_proxy(&self) -> Proxy {
+        Proxy::before(&self.database)
+    }
+
+    /// A proxy before the broker.
+    pub(crate) fn broker_proxy(&self) -> Proxy {
+        Proxy::before(&self.vhost.url())
+    }
+
+    /// What the store says.
+    pub(crate) fn ledger(&self) -> Ledger {
+        Ledger::of(&self.database)
+    }
+
     /// A file of the fleet's folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
@@ -64,15 +91,34 @@ impl Fleet {
 
     /// Creates a queue, as an operator does.
     pub(crate) fn create_queue(&self, queue: &str) {
-        let mut command = self.command("longshore-operator", &["queue", "create", queue]);
+        let way = Way::default();
+        let mut command = self.command("longshore-operator", &["queue", "create", queue], way);
         let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    /// Makes what is missing on the broker, as an operator does after a loss: users, virtual host, topology.
+    pub(crate) async fn apply_topology(&self) {
+        let rabbit = self.vhost.rabbit;
+        rabbit.make_users().await;
+        let mut command = self.command("longshore-admin", &["broker", "apply"], Way::default());
+        command.env("LONGSHORE_BROKER_MANAGEMENT_URL", rabbit.management());
+        let output = tokio::process::Command::from(command)
+            .output()
+            .await
+            .unwrap();
         assert!(output.status.success(), "{output:?}");
     }
 
     /// Starts a web server and waits until it listens.
     pub(crate) async fn web(&self, name: &str) -> Web {
+        self.web_by(Way::default(), name).await
+    }
+
+    /// The same by another way to its servers.
+    pub(crate) async fn web_by(&self, way: Way<'_>, name: &str) -> Web {
         let arguments = ["web", "--listen", "127.0.0.1:0"];
-        let process = self.start("longshore-web", name, &arguments);
+        let process = self.start("longshore-web", name, &arguments, way);
         let line = process.said("Web server listens on").await;
         let address = line["web.address"].as_str().unwrap().to_owned();
         let http = self.http.clone();
@@ -85,8 +131,13 @@ impl Fleet {
 
     /// Starts an executor and waits until it serves its queues.
     pub(crate) async fn executor(&self, name: &str, flags: &[&str]) -> Process {
+        self.executor_by(Way::default(), name, flags).await
+    }
+
+    /// The same by another way to its servers.
+    pub(crate) async fn executor_by(&self, way: Way<'_>, name: &str, flags: &[&str]) -> Process {
         let arguments = [&["executor", "--name", name], flags].concat();
-        let process = self.start("longshore-executor", name, &arguments);
+        let process = self.start("longshore-executor", name, &arguments, way);
         process.said("serves").await;
         process
     }
@@ -135,28 +186,35 @@ impl Fleet {
         eventually("all queues are empty", messages, |full| *full == json!([])).await;
     }
 
-    fn start(&self, role: &str, name: &str, arguments: &[&str]) -> Process {
+    fn start(&self, role: &str, name: &str, arguments: &[&str], way: Way<'_>) -> Process {
         let log = self.path(&format!("{name}.log"));
-        let child = self
-            .command(role, arguments)
+        let mut command = self.command(role, arguments, way);
+        command
             .args(["--log-format", "json"])
-            .stderr(File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
-        let name = name.to_owned();
-        Process { name, child, log }
+            .stderr(File::create(&log).unwrap());
+        let child = command.spawn().unwrap();
+        Process {
+            name: name.to_owned(),
+            command,
+            child,
+            log,
+            log_begin: 0,
+        }
     }
 
     /// The program, with nothing of this process's environment but the `PATH`.
-    fn command(&self, role: &str, arguments: &[&str]) -> Command {
+    fn command(&self, role: &str, arguments: &[&str], way: Way<'_>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_longshore"));
         let path = longshore::config::env::variables().filter(|(name, _)| name == "PATH");
+        let by = |proxy: Option<&Proxy>, address: String| {
+            proxy.map_or_else(|| address.clone(), |proxy| proxy.through(&address))
+        };
         command
             .args(arguments)
             .env_clear()
             .envs(path)
-            .env("DATABASE_URL", &self.database)
-            .env("AMQP_URL", self.broker(role))
+            .env("DATABASE_URL", by(way.store, self.database.clone()))
+            .env("AMQP_URL", by(way.broker, self.broker(role)))
             .current_dir(self.dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -168,28 +226,78 @@ impl Fleet {
 /// A process of the fleet. It dies with this value, and shows its log when the test fails.
 pub(crate) struct Process {
     name: String,
+    command: Command,
     child: Child,
     log: PathBuf,
+    /// Where in the log the present incarnation begins.
+    log_begin: usize,
 }
 
 impl Process {
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Starts it again under the same name, as an init system does. It must have ended.
+    pub(crate) fn restart(&mut self) {
+        assert!(self.has_ended(), "`{}` still runs", self.name);
+        self.log_begin = fs::read_to_string(&self.log).unwrap().len();
+        let log = File::options().append(true).open(&self.log).unwrap();
+        self.child = self.command.stderr(log).spawn().unwrap();
+    }
+
+    /// How many messages with `words` its log has, of all its incarnations.
+    pub(crate) fn times_said(&self, words: &str) -> usize {
+        let log = fs::read_to_string(&self.log).unwrap();
+        let messages = log
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(|line| {
+                line["message"]
+                    .as_str()
+                    .is_some_and(|it| it.contains(words))
+            });
+        messages.count()
+    }
+
     /// Waits until its log has a message with `words`; the line.
     pub(crate) async fn said(&self, words: &str) -> Value {
+        let look = async || {
+            let log = || fs::read_to_string(&self.log).unwrap();
+            self.last_said(words).ok_or_else(log)
+        };
+        let what = format!("`{}` says `{words}`", self.name);
+        eventually(&what, look, Result::is_ok).await.unwrap()
+    }
+
+    /// The last line of its present incarnation with a message that has `words`.
+    pub(crate) fn last_said(&self, words: &str) -> Option<Value> {
+        let log = fs::read_to_string(&self.log).unwrap();
+        let mut lines = log[self.log_begin..]
+            .lines()
+            .rev()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.find(|line| {
+            line["message"]
+                .as_str()
+                .is_some_and(|it| it.contains(words))
+        })
+    }
+
+    /// Waits until its log has a message with `words` in a line that names `what`; the line.
+    pub(crate) async fn said_of(&self, words: &str, what: &str) -> Value {
         let look = async || {
             let log = fs::read_to_string(&self.log).unwrap();
             let mut lines = log
                 .lines()
-                .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+                .filter(|line| line.contains(words) && line.contains(what));
             lines
-                .find(|line| {
-                    line["message"]
-                        .as_str()
-                        .is_some_and(|it| it.contains(words))
-                })
-                .ok_or(log)
+                .next()
+                .and_then(|line| serde_json::from_str(line).ok())
         };
-        let what = format!("`{}` says `{words}`", self.name);
-        eventually(&what, look, Result::is_ok).await.unwrap()
+        let what = format!("`{}` says `{words}` of `{what}`", self.name);
+        eventually(&what, look, Option::is_some).await.unwrap()
     }
 
     /// Sends it a signal.
@@ -236,6 +344,25 @@ pub(crate) struct Web {
 }
 
 impl Web {
+    /// Where it listens, or has listened until it ended.
+    pub(crate) fn address(&mut self) -> &str {
+        if let Some(line) = self.process.last_said("Web server listens on") {
+            line["web.address"]
+                .as_str()
+                .unwrap()
+                .clone_into(&mut self.address);
+        }
+        &self.address
+    }
+
+    /// Waits until `/readyz` answers with `status`, at most for `patience`; the body.
+    pub(crate) async fn is_ready(&self, status: u16, patience: Duration) -> Value {
+        let what = format!("`/readyz` is {status}");
+        let look = async || self.read("/readyz").await;
+        let (_, body) = eventually_within(patience, &what, look, |seen| seen.0 == status).await;
+        body
+    }
+
     /// A request, for a test that wants to say more, or to have it under way.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("http://{}{path}", self.address);
@@ -314,6 +441,25 @@ impl FleetTap {
                 Seen::Gap { missed } => panic!("{missed} messages are missing"),
             }
         }
+    }
+
+    /// Listens until everything has been heard that was said before now.
+    pub(crate) async fn listen_to_the_end(&mut self, web: &Web) {
+        let last = web.run(&json!({"action": "echo"})).await;
+        let last = last["id"].as_str().unwrap().parse().unwrap();
+        self.listen_until(|event| event.task == last && event.kind == EventKind::Succeeded)
+            .await;
+    }
+
+    /// How often the task was announced that was announced most often.
+    pub(crate) fn announcements_max(&self) -> usize {
+        let mut counts = HashMap::<TaskId, usize>::new();
+        for (event, exchange) in &self.seen {
+            if ["longshore.tasks", "longshore.subtasks"].contains(&exchange.as_str()) {
+                *counts.entry(event.task).or_default() += 1;
+            }
+        }
+        counts.into_values().max().unwrap_or(0)
     }
 
     /// The kinds of a task's events, in order.

@@ -31,12 +31,9 @@ impl Keeper {
             .tempdir()
             .unwrap()
             .keep();
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/services")
-            .join(script);
         let log = std::fs::File::create(dir.join("keeper.log")).unwrap();
         let mut child = Command::new("sh")
-            .arg(path)
+            .arg(script_path(script))
             .arg(&dir)
             .args(args)
             .stdin(Stdio::piped())
@@ -57,11 +54,6 @@ impl Keeper {
         Self { dir, child }
     }
 
-    /// The server's directory.
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// What the keeper wrote into `ready`: the address.
     pub(crate) fn ready(&self) -> String {
         std::fs::read_to_string(self.dir.join("ready"))
@@ -70,9 +62,30 @@ impl Keeper {
             .to_owned()
     }
 
+    /// Runs `tests/services/<script>` on the server's directory: `sh SCRIPT DIR VERB`.
+    pub(crate) async fn run(&self, script: &str, verb: &str) {
+        // In a process group of its own: what it starts is not hit by a signal to the tests from a terminal, but ended
+        // by the keeper.
+        let ran = tokio::process::Command::new("sh")
+            .arg(script_path(script))
+            .arg(&self.dir)
+            .arg(verb)
+            .process_group(0)
+            .stdin(Stdio::null())
+            .status();
+        let status = ran.await.unwrap();
+        assert!(status.success(), "`{script} {verb}`: {status}");
+    }
+
     /// Stops the server and waits until it is gone.
     pub(crate) fn stop(mut self) {
         drop(self.child.stdin.take());
         self.child.wait().unwrap();
     }
+}
+
+fn script_path(script: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/services")
+        .join(script)
 }

@@ -1,8 +1,8 @@
 //! A private RabbitMQ node, started by the first test that needs it, with a virtual host for each test.
 
 use std::process::Command;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, Mutex};
 
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
@@ -12,10 +12,13 @@ use longshore::broker::topology::topology;
 use longshore::domain::QueueName;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
 use super::keeper::Keeper;
 
 static SHARED: LazyLock<Rabbit> = LazyLock::new(Rabbit::start);
+/// Nodes that a test had to itself, and that the next one may have.
+static IDLE: Mutex<Vec<&'static Rabbit>> = Mutex::new(Vec::new());
 static LAST_VHOST: AtomicU32 = AtomicU32::new(0);
 
 /// A RabbitMQ node.
@@ -23,6 +26,7 @@ pub(crate) struct Rabbit {
     keeper: Keeper,
     /// The lines that the keeper wrote.
     settings: Vec<(String, String)>,
+    has_users: OnceCell<()>,
 }
 
 impl Rabbit {
@@ -39,6 +43,7 @@ impl Rabbit {
         let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
         Self {
             settings: settings.collect(),
+            has_users: OnceCell::new(),
             keeper,
         }
     }
@@ -80,6 +85,11 @@ impl Rabbit {
         }
     }
 
+    /// The same, by the first who asks: the passwords must not change under others.
+    pub(crate) async fn has_users(&self) {
+        self.has_users.get_or_init(|| self.make_users()).await;
+    }
+
     /// Calls the management interface.
     pub(crate) async fn call(&self, method: Method, path: &str, body: Value) -> Value {
         longshore::broker::install_tls();
@@ -110,9 +120,49 @@ impl Rabbit {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Ends the node as a power cut would. Its data stays.
+    pub(crate) async fn crash(&self) {
+        self.keeper.run("rabbitmq-restart.sh", "stop").await;
+    }
+
+    /// Deletes the data of a node that has crashed.
+    pub(crate) async fn wipe(&self) {
+        self.keeper.run("rabbitmq-restart.sh", "wipe").await;
+    }
+
+    /// Starts a node that has crashed again, on the same ports and what is left of its data.
+    pub(crate) async fn start_again(&self) {
+        self.keeper.run("rabbitmq-restart.sh", "start").await;
+    }
+
     /// Stops the node, and waits until it is gone.
     pub(crate) fn stop(self) {
         self.keeper.stop();
+    }
+}
+
+/// A node that one test has to itself. It gives it back as it found it, running; starting one takes seconds, and with
+/// this there are no more of them than tests at work.
+pub(crate) struct OwnRabbit(&'static Rabbit);
+
+impl OwnRabbit {
+    pub(crate) fn take() -> Self {
+        let idle = IDLE.lock().unwrap().pop();
+        // Kept for ever: its keeper ends it with this process.
+        Self(idle.unwrap_or_else(|| Box::leak(Box::new(Rabbit::start()))))
+    }
+
+    pub(crate) fn node(&self) -> &'static Rabbit {
+        self.0
+    }
+}
+
+impl Drop for OwnRabbit {
+    fn drop(&mut self) {
+        // A test that failed may have left it stopped.
+        if !std::thread::panicking() {
+            IDLE.lock().unwrap().push(self.0);
+        }
     }
 }
 

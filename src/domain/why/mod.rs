@@ -152,7 +152,15 @@ impl Case<'_> {
         });
         let suspected = (suspicions > 0)
             .then(|| format!("{} died while it ran beside others", executors(suspicions)));
-        charged.into_iter().chain(suspected).collect()
+        let is_open = matches!(self.task.state, TaskState::Ready | TaskState::Running);
+        let on_trial = (is_open && self.task.is_suspect()).then(|| {
+            "so it is on trial: an executor begins suspects one after the other".to_owned()
+        });
+        charged
+            .into_iter()
+            .chain(suspected)
+            .chain(on_trial)
+            .collect()
     }
 
     fn deadline(&self) -> Option<String> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Announcements, Case, Why, between, counted, executors, names, offers, serves};
-use crate::domain::limits::{AHEAD_MAX, CLAIM_EXPECTED};
+use crate::domain::limits::{AHEAD_MAX, CLAIM_EXPECTED, CRASHES_MAX};
 use crate::domain::{Delivery, ExecutorRecord, ExecutorState, OnFailure};
 
 impl Case<'_> {
@@ -303,10 +303,8 @@ impl Case<'_> {
 
     pub(super) fn paused(&self) -> Why {
         let task = self.task;
-        // Only too many crashes pause a task that has never failed and may run again.
-        let is_quarantined = task.crashes > 0
-            && (task.failures == 0 || task.options.on_failure == OnFailure::Fail)
-            && task.options.delivery == Delivery::Rerun;
+        let is_quarantined =
+            task.crashes >= CRASHES_MAX && task.options.delivery == Delivery::Rerun;
         let verdict = if is_quarantined {
             format!(
                 "it is quarantined: {} died of it, and nobody runs it any more",

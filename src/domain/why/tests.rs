@@ -242,6 +242,7 @@ fn a_running_task_says_who_runs_it_and_why_again() {
       the lease of its executor ends in 10s, and is renewed before
       1 executor died while nothing else can have killed it
       1 executor died while it ran beside others
+      so it is on trial: an executor begins suspects one after the other
     its time limit ended 2s ago, and its action is being stopped
       attempt 1 began 12s ago on `x1` (host `pier-3`, process 7)
       the lease of its executor ends in 10s, and is renewed before

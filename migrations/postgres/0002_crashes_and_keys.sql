@@ -10,5 +10,8 @@ alter table task
 -- No column of it ever changes, so claim and settle leave it alone.
 create unique index task_idempotency_key on task (idempotency_key) where idempotency_key is not null;
 
--- The suspect that runs on trial: if the executor dies, it is to blame.
-alter table executor add column trial uuid;
+alter table executor
+    -- The suspect that runs on trial: if the executor dies, it is to blame.
+    add column trial uuid,
+    -- When it was found dead before its lease had ended. What may run only once is left to it until then.
+    add column dead_at timestamptz;

@@ -10,3 +10,5 @@ create unique index task_idempotency_key on task (idempotency_key) where idempot
 
 -- The suspect that runs on trial: if the executor dies, it is to blame.
 alter table executor add column trial blob;
+-- When it was found dead before its lease had ended. What may run only once is left to it until then.
+alter table executor add column dead_at integer;

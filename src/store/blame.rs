@@ -43,6 +43,8 @@ pub(super) struct LostExecutor {
     pub(super) pid: i64,
     /// Whether this call is the first to find it gone.
     pub(super) is_new: bool,
+    /// Whether its lease has ended.
+    pub(super) is_over: bool,
     /// The task that ran on trial in it.
     pub(super) trial: Option<Uuid>,
 }
@@ -56,6 +58,7 @@ impl LostExecutor {
             host: "unknown".to_owned(),
             pid: 0,
             is_new: false,
+            is_over: true,
             trial: None,
         }
     }

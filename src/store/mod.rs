@@ -116,8 +116,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// When the lease of `executor` ends; `None` when it is not known, or was found lost.
     async fn lease_end(&self, executor: ExecutorId) -> Result<Option<Timestamp>, StoreError>;
 
-    /// Ends the lease of `executor` now, if it still ends at `ends_at`: it has not been renewed since. Answers whether it
-    /// did; then [`Store::take_over`] finds the executor lost.
+    /// Finds `executor` dead before its lease has ended, if that still ends at `ends_at`: it has not been renewed since.
+    /// Answers whether it did; then [`Store::take_over`] finds the executor lost. It may be cut off and alive, so what may
+    /// run only once is left to it until its lease has ended.
     async fn end_lease(&self, executor: ExecutorId, ends_at: Timestamp)
     -> Result<bool, StoreError>;
 

@@ -14,8 +14,9 @@ use uuid::Uuid;
 use super::StoreError;
 use super::time::Time;
 use crate::domain::{
-    Attempt, ExecutorId, ExecutorRecord, ExecutorState, Failure, Labels, LogChunk, LogPosition,
-    Options, Payload, PayloadLimits, RetryPolicy, Slots, Task, TaskFacts, TaskId, Verdict,
+    Attempt, Delivery, ExecutorId, ExecutorRecord, ExecutorState, Failure, Labels, LogChunk,
+    LogPosition, Options, Payload, PayloadLimits, RetryPolicy, Slots, Task, TaskFacts, TaskId,
+    Verdict,
 };
 
 /// The columns of a [`TaskRow`], for `concat!`.
@@ -246,6 +247,12 @@ impl TaskRow {
     pub(super) fn is_being_cancelled(&self) -> bool {
         let asked = |columns: &Columns| columns.cancel_requested_at.is_some();
         self.columns.as_ref().is_ok_and(asked)
+    }
+
+    /// Whether another executor may run it while nobody knows if the last one still does.
+    pub(super) fn may_run_again(&self) -> bool {
+        let options = self.options();
+        options.is_ok_and(|options| options.delivery == Delivery::Rerun)
     }
 
     /// How many crashes it is charged with, after one more.

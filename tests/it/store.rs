@@ -101,7 +101,7 @@ store_contract! {
         a_trial_that_ended_before_the_crash_blames_nobody,
         what_keeps_killing_is_quarantined_with_what_is_known,
         an_executor_that_leaves_in_peace_charges_nobody,
-        a_lone_task_that_may_run_only_once_fails_at_its_first_crash,
+        what_may_run_only_once_is_left_to_the_dead_until_their_lease_has_ended,
         a_lease_that_was_renewed_since_is_not_ended,
         only_the_executor_that_is_meant_is_taken_over,
         an_idle_look_keeps_to_its_marks,

@@ -26,7 +26,7 @@ const WAITING: &str = concat!(
 
 const EXECUTORS: &str = "
 select id, name, host, pid, version, slots, actions, started_at, lease_ends_at,
-    lease_ends_at > now() and lost_at is null as is_live
+    lease_ends_at > now() and lost_at is null and dead_at is null as is_live
 from executor order by id";
 
 const READY_AT: &str = "

@@ -14,7 +14,7 @@ use crate::store::{IdleFound, IdleLook, StoreError};
 /// or given a child: it is skipped, and found by the idle claim if it is still `ready` then.
 const CLAIM: &str = concat!(
     "with live as (
-        select id from executor where id = $1 and lease_ends_at > now() and lost_at is null for key share
+        select id from executor where id = $1 and lease_ends_at > now() and lost_at is null and dead_at is null for key share
     ), held as (
         select t.id as task from task t
         where t.id = any($2) and (t.state = any($3) or t.state = $4 and t.executor = $1)
@@ -36,7 +36,7 @@ const CLAIM: &str = concat!(
 /// of the queue's retained history, about a second for a million tasks.
 const CLAIM_IDLE: &str = concat!(
     "with recursive live as (
-        select id from executor where id = $1 and lease_ends_at > now() and lost_at is null for key share
+        select id from executor where id = $1 and lease_ends_at > now() and lost_at is null and dead_at is null for key share
     ), level(priority) as (
         select max(priority) from task where queue = $2
         union all

@@ -23,7 +23,7 @@ with entered as (
     on conflict (id) do update set
         name = excluded.name, host = excluded.host, pid = excluded.pid, version = excluded.version,
         slots = excluded.slots, actions = excluded.actions, lease_ends_at = excluded.lease_ends_at,
-        lost_at = null, released_at = null, trial = null
+        lost_at = null, released_at = null, trial = null, dead_at = null
 )
 insert into known_action (name)
 select name from unnest($10::text[]) as offered(name) order by name
@@ -34,28 +34,30 @@ on conflict do nothing";
 const RENEW: &str = "
 with renewed as (
     update executor set lease_ends_at = now() + $2 * interval '1 microsecond'
-    where id = $1 and lost_at is null
+    where id = $1 and lost_at is null and dead_at is null
     returning id
 )
 select wished.id, wished.cancel_cause,
-    (select count(*) from executor where lease_ends_at > now() and lost_at is null)::int4 as fleet
+    (select count(*) from executor where lease_ends_at > now() and lost_at is null and dead_at is null)::int4 as fleet
 from renewed left join (
     select t.id, t.cancel_cause from cancel_request c join task t on t.id = c.task
     where t.executor = $1 and t.state = $3 and t.cancel_cause is not null
 ) as wished on true
 order by wished.id";
 
-const LEASE_END: &str = "select lease_ends_at from executor where id = $1 and lost_at is null";
+const LEASE_END: &str =
+    "select lease_ends_at from executor where id = $1 and lost_at is null and dead_at is null";
 
 const END_LEASE: &str = "
-update executor set lease_ends_at = least(lease_ends_at, now())
-where id = $1 and lease_ends_at = $2 and lost_at is null";
+update executor set dead_at = now()
+where id = $1 and lease_ends_at = $2 and lost_at is null and dead_at is null";
 
-const PUT_ON_TRIAL: &str = "update executor set trial = $2 where id = $1 and lost_at is null";
+const PUT_ON_TRIAL: &str =
+    "update executor set trial = $2 where id = $1 and lost_at is null and dead_at is null";
 
 const EXECUTORS: &str = "
 select id, name, host, pid, version, slots, actions, started_at, lease_ends_at,
-    lease_ends_at > now() and lost_at is null as is_live
+    lease_ends_at > now() and lost_at is null and dead_at is null as is_live
 from executor where lease_ends_at > now() - interval '1 day'
 order by started_at desc, id desc";
 

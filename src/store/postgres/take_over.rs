@@ -23,7 +23,8 @@ macro_rules! lost_columns {
 const LOST: &str = concat!(
     "select ",
     lost_columns!(),
-    " from executor e where e.lease_ends_at <= now() and e.released_at is null
+    ", e.lease_ends_at <= now() as is_over
+    from executor e where (e.lease_ends_at <= now() or e.dead_at is not null) and e.released_at is null
         and ($2::uuid is null or e.id = $2)
     order by e.id for update of e skip locked"
 );
@@ -31,7 +32,7 @@ const LOST: &str = concat!(
 const ONE: &str = concat!(
     "select ",
     lost_columns!(),
-    " from executor e where e.id = $2 for update of e"
+    ", true as is_over from executor e where e.id = $2 for update of e"
 );
 
 /// Scans the whole table. An index that finds the tasks of an executor would have to be written by every claim
@@ -46,7 +47,8 @@ const OWNED: &str = concat!(
 );
 
 const MARK: &str = "
-update executor set lost_at = coalesce(lost_at, now()), lease_ends_at = least(lease_ends_at, now()),
+update executor set lost_at = coalesce(lost_at, now()),
+    lease_ends_at = case when dead_at is null then least(lease_ends_at, now()) else lease_ends_at end,
     released_at = case when $2 then now() end, trial = $3
 where id = $1";
 
@@ -81,14 +83,13 @@ pub(super) async fn take_over(
         if left == 0 {
             break;
         }
-        let released = release(
+        let (released, is_done) = release(
             &mut transaction,
             (&executor, Leaving::Lost),
             left,
             &mut taken,
         )
         .await?;
-        let is_done = released < left;
         mark(&mut transaction, &executor, is_done).await?;
         left -= released;
         if executor.is_new {
@@ -122,14 +123,13 @@ pub(super) async fn retire(
     let Some(executor) = found else {
         return Ok((taken, true));
     };
-    let is_done = release(
+    let (_, is_done) = release(
         &mut transaction,
         (&executor, Leaving::Retired),
         limit,
         &mut taken,
     )
-    .await?
-        < limit;
+    .await?;
     if is_done {
         sqlx::query(DELETE)
             .bind(executor.id)
@@ -143,23 +143,29 @@ pub(super) async fn retire(
     Ok((taken, is_done))
 }
 
-/// Releases up to `limit` tasks of one executor; tells how many there were.
+/// Releases up to `limit` tasks of one executor; tells how many, and whether they were the last. One that was found dead
+/// before its lease has ended may be cut off and alive: it keeps until then what may run only once.
 async fn release(
     connection: &mut PgConnection,
     (executor, leaving): (&LostExecutor, Leaving),
     limit: usize,
     taken: &mut TakenOver,
-) -> Result<usize, StoreError> {
-    let rows: Vec<TaskRow> = sqlx::query_as(OWNED)
+) -> Result<(usize, bool), StoreError> {
+    let mut rows: Vec<TaskRow> = sqlx::query_as(OWNED)
         .bind(executor.id)
         .bind(RUNNING)
         .bind(number(limit))
         .fetch_all(&mut *connection)
         .await
         .map_err(error::of)?;
+    let found = rows.len();
+    if leaving == Leaving::Lost && !executor.is_over {
+        rows.retain(TaskRow::may_run_again);
+    }
     let released = rows.len();
+    let is_done = found < limit && released == found;
     if released > 0 {
-        let verdicts = executor.verdicts(&rows, leaving, released == limit);
+        let verdicts = executor.verdicts(&rows, leaving, !is_done);
         let mut changes = Vec::with_capacity(released);
         for (row, blame) in rows.iter().zip(&verdicts) {
             let last_words = last_words(connection, row, *blame).await?;
@@ -169,7 +175,7 @@ async fn release(
         let written = settle::write(connection, executor.id, &changes).await?;
         enter_taken(taken, rows, written)?;
     }
-    Ok(released)
+    Ok((released, is_done))
 }
 
 /// Counts the crash where it belongs.

@@ -18,7 +18,7 @@ const CLAIM: &str = concat!(
         started_at = case when state = ?4 then started_at else ?5 end
     where id in (select unhex(value) from json_each(?2))
         and (state in (select value from json_each(?3)) or state = ?4 and executor = ?1)
-        and exists (select 1 from executor where id = ?1 and lease_ends_at > ?5 and lost_at is null)
+        and exists (select 1 from executor where id = ?1 and lease_ends_at > ?5 and lost_at is null and dead_at is null)
     returning ",
     task_columns!()
 );
@@ -34,7 +34,7 @@ const CLAIM_IDLE: &str = concat!(
             and t.action in (select value from json_each(?6))
             and t.ready_at between ifnull(?9, t.ready_at) and ?7
         order by t.priority desc, t.ready_at, t.id limit ?8
-    ) and exists (select 1 from executor where id = ?1 and lease_ends_at > ?5 and lost_at is null)
+    ) and exists (select 1 from executor where id = ?1 and lease_ends_at > ?5 and lost_at is null and dead_at is null)
     returning ",
     task_columns!()
 );

@@ -20,32 +20,35 @@ values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
 on conflict (id) do update set
     name = excluded.name, host = excluded.host, pid = excluded.pid, version = excluded.version,
     slots = excluded.slots, actions = excluded.actions, lease_ends_at = excluded.lease_ends_at,
-    lost_at = null, released_at = null, trial = null";
+    lost_at = null, released_at = null, trial = null, dead_at = null";
 
 const OFFER: &str = "
 insert into known_action (name) select value from json_each(?1) where true on conflict do nothing";
 
 /// An executor that nobody has found lost yet still owns its tasks, also when it renews late: after an outage
 /// of the store itself everybody is late.
-const RENEW: &str = "update executor set lease_ends_at = ?2 where id = ?1 and lost_at is null";
+const RENEW: &str =
+    "update executor set lease_ends_at = ?2 where id = ?1 and lost_at is null and dead_at is null";
 
 const WISHED: &str = "
 select t.id, t.cancel_cause from cancel_request c join task t on t.id = c.task
 where t.executor = ?1 and t.state = ?2 and t.cancel_cause is not null order by t.id";
 
-const FLEET: &str = "select count(*) from executor where lease_ends_at > ?1 and lost_at is null";
+const FLEET: &str = "select count(*) from executor where lease_ends_at > ?1 and lost_at is null and dead_at is null";
 
-const LEASE_END: &str = "select lease_ends_at from executor where id = ?1 and lost_at is null";
+const LEASE_END: &str =
+    "select lease_ends_at from executor where id = ?1 and lost_at is null and dead_at is null";
 
 const END_LEASE: &str = "
-update executor set lease_ends_at = min(lease_ends_at, ?3)
-where id = ?1 and lease_ends_at = ?2 and lost_at is null";
+update executor set dead_at = ?3
+where id = ?1 and lease_ends_at = ?2 and lost_at is null and dead_at is null";
 
-const PUT_ON_TRIAL: &str = "update executor set trial = ?2 where id = ?1 and lost_at is null";
+const PUT_ON_TRIAL: &str =
+    "update executor set trial = ?2 where id = ?1 and lost_at is null and dead_at is null";
 
 const EXECUTORS: &str = "
 select id, name, host, pid, version, slots, actions, started_at, lease_ends_at,
-    lease_ends_at > ?1 and lost_at is null as is_live
+    lease_ends_at > ?1 and lost_at is null and dead_at is null as is_live
 from executor where lease_ends_at > ?2 order by started_at desc, id desc";
 
 const KNOWN_ACTIONS: &str = "select name from known_action order by name";

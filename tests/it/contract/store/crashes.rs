@@ -5,7 +5,7 @@ use std::time::Duration;
 use longshore::domain::{
     Attempt, Delivery, ExecutorId, LogChunk, LogPosition, LogStream, Submission, TaskId, TaskState,
 };
-use longshore::store::{IdleLook, TakenOver};
+use longshore::store::{IdleLook, Renewal, Settled, TakenOver};
 
 use super::World;
 use super::world::{LONG, echo, later, look, new, record};
@@ -126,11 +126,33 @@ pub(crate) async fn an_executor_that_leaves_in_peace_charges_nobody(world: &Worl
     assert_eq!(counts(world, tasks[0]).await, (0, 0));
 }
 
-pub(crate) async fn a_lone_task_that_may_run_only_once_fails_at_its_first_crash(world: &World) {
+pub(crate) async fn what_may_run_only_once_is_left_to_the_dead_until_their_lease_has_ended(
+    world: &World,
+) {
+    let mut once: Submission = echo();
+    once.options.delivery = Delivery::Once;
+    let tasks = world.submit(&[new(once), new(echo())]).await;
+    let (dead, taken) = crash(world, &tasks).await;
+    assert_eq!((taken.released.len(), taken.ended.len()), (1, 0));
+    assert_eq!(world.task(tasks[0]).await.state, TaskState::Running);
+    // Of two that ran, neither ran alone: also when one of them is looked at later.
+    assert_eq!(counts(world, tasks[1]).await, (0, 1));
+    let late = world.settle(dead, tasks[0], 1, super::world::succeeded());
+    assert!(matches!(late.await, Settled::Stored { .. }));
+    // Renewing or claiming it may no more.
+    assert_eq!(
+        world.store.renew(dead, LONG).await.unwrap(),
+        Renewal::Fenced
+    );
+    assert_eq!(world.claim(dead, &tasks).await, []);
     let mut once: Submission = echo();
     once.options.delivery = Delivery::Once;
     let task = world.submit_one(once).await;
     drop(crash(world, &[task]).await);
+    world
+        .sql("update executor set lease_ends_at = dead_at where dead_at is not null")
+        .await;
+    drop(world.store.take_over(None, 9).await.unwrap());
     assert_eq!(world.task(task).await.state, TaskState::Failed);
 }
 
@@ -140,7 +162,7 @@ pub(crate) async fn a_lease_that_was_renewed_since_is_not_ended(world: &World) {
     let longer = LONG + Duration::from_secs(1);
     assert!(matches!(
         world.store.renew(executor, longer).await.unwrap(),
-        longshore::store::Renewal::Held { .. }
+        Renewal::Held { .. }
     ));
     assert!(!world.store.end_lease(executor, ends_at).await.unwrap());
     assert_eq!(

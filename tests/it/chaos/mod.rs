@@ -15,6 +15,7 @@ mod tasks;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
+use longshore::domain::AuditDepth;
 
 use crate::support::fleet::{Fleet, own_executor};
 use crate::support::load::{Clients, all_ended};
@@ -97,7 +98,9 @@ async fn faults_at_random_lose_nothing_and_double_nothing() {
     let mut report = Report::of(plan, &faults);
     report.waited = waited;
     report.judge(&fleet, &planned, &rows).await;
-    // Here goes the store's own audit: each of its findings is one more violation.
+    let audit = runtime.store().audit(AuditDepth::All).await.unwrap();
+    let found = audit.violations.iter().map(|one| format!("audit: {one}"));
+    report.violations.extend(found);
     report.print();
     assert_eq!(report.violations, Vec::<String>::new(), "{plan:?}");
     assert_eq!(fans.drain(PATIENCE).await.given_back, 0);

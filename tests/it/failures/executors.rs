@@ -74,7 +74,6 @@ async fn kill_9_of_an_executor_in_the_middle_of_a_task() {
 }
 
 #[tokio::test]
-#[ignore = "needs death notices"]
 async fn kill_9_of_an_executor_is_noticed_in_about_a_second() {
     let fleet = Fleet::begin().await;
     let web = fleet.web("w1").await;

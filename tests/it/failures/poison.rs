@@ -50,7 +50,6 @@ async fn program_of_a_task_is_a_child_of_its_executor() {
 }
 
 #[tokio::test]
-#[ignore = "needs crashes to be charged to the task that caused them"]
 async fn poison_task_that_kills_its_executor() {
     let fleet = Fleet::begin().await;
     let web = fleet.web("w1").await;

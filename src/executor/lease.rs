@@ -36,10 +36,15 @@ const HASTE_INTERVAL: Duration = Duration::from_millis(300);
 /// and to be judged.
 const HASTE_DURATION: Duration = Duration::from_secs(3);
 
-/// Renews the lease until the executor is gone, and acts when that fails for too long. By a store of its own: neither a
+/// Renews the lease of an executor that asked to be entered at `entered_at` until it is gone, and acts when that fails for too long. By a store of its own: neither a
 /// busy store nor blocked threads may delay it.
-pub(super) async fn keep(shared: Arc<Shared>, store: Arc<dyn Store>, background: Background) {
-    let (renewed, seen) = watch::channel(shared.clock.monotonic());
+pub(super) async fn keep(
+    shared: Arc<Shared>,
+    store: Arc<dyn Store>,
+    entered_at: Duration,
+    background: Background,
+) {
+    let (renewed, seen) = watch::channel(entered_at);
     tokio::select! {
         biased; // A renewal that has just been answered is seen before the fence falls.
         () = background.stopping() => {}

@@ -209,6 +209,7 @@ impl Executor {
         make_queues(&store, &broker, &settings).await?;
         let id = ExecutorId::new(clock.now(), clock.random());
         let record = record(id, &settings, &registry, &clock);
+        let entered_at = clock.monotonic(); // Not the time of the answer: the store counts from before that.
         store.enroll(&record, LEASE_DURATION).await?;
         let intake = background.part();
         let (keep, attempts) = (background.another(), background.another());
@@ -251,7 +252,7 @@ impl Executor {
             intake,
             keep,
         };
-        executor.begin(&settings.slots).await?;
+        executor.begin(&settings.slots, entered_at).await?;
         Ok(executor)
     }
 
@@ -265,10 +266,11 @@ impl Executor {
         self.shared.running.len()
     }
 
-    async fn begin(&self, slots: &Slots) -> Result<(), StartError> {
+    async fn begin(&self, slots: &Slots, entered_at: Duration) -> Result<(), StartError> {
         let shared = &self.shared;
         // First: the lease runs since the executor was entered.
-        let heart = lease::keep(Arc::clone(shared), shared.store.apart(), self.keep.clone());
+        let (store, stop) = (shared.store.apart(), self.keep.clone());
+        let heart = lease::keep(Arc::clone(shared), store, entered_at, stop);
         self.keep
             .spawn_apart("longshore-heart", heart)
             .map_err(StartError::Thread)?;

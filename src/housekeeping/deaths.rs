@@ -56,7 +56,6 @@ async fn judge(house: &House, notice: Delivery) {
     };
     if let Err(error) = end(house, executor).await {
         tracing::debug!(executor.id = %executor, error = %error, "A death notice could not be judged; the lease ends by itself");
-        house.is_silent();
     }
     notice.ack();
 }

@@ -14,12 +14,23 @@ use crate::background::Background;
 use crate::broker::{Broker, BrokerError, Outgoing, Source};
 use crate::clock::Clock;
 use crate::domain::ExecutorId;
-use crate::domain::limits::{BATCH_MAX, LEASE_DURATION};
+use crate::domain::limits::{BATCH_MAX, HEARTBEAT_INTERVAL, LEASE_DURATION};
 use crate::store::{Store, StoreError};
 use crate::wire::EventKind;
 
 /// How often a process looks when nothing is known to be due, give or take a half.
 const INTERVAL: Duration = Duration::from_secs(5);
+
+/// How soon a pass that failed is repeated.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The longest time between two answers of the store that is no break: longer than a regular pause and a call that failed,
+/// and short enough that no lease ends in it for want of a renewal.
+const BREAK_MAX: Duration = Duration::from_secs(9);
+
+// Whoever renewed just before the break still has a lease after it.
+const _: () =
+    assert!(BREAK_MAX.as_secs() + HEARTBEAT_INTERVAL.as_secs() < LEASE_DURATION.as_secs());
 
 /// The shortest pause between two looks, so that many tasks due within a moment are moved together.
 const INTERVAL_MIN: Duration = Duration::from_millis(20);
@@ -52,6 +63,15 @@ pub struct Housekeeper {
     pruned_at: Option<Duration>,
 }
 
+/// Answers of the store without a break.
+#[derive(Debug, Clone, Copy)]
+struct Answers {
+    /// The first.
+    since: Duration,
+    /// The last.
+    last: Duration,
+}
+
 /// What all that is done here goes by.
 #[derive(Debug)]
 struct House {
@@ -59,8 +79,8 @@ struct House {
     broker: Arc<dyn Broker>,
     outgoing: Outgoing,
     clock: Arc<dyn Clock>,
-    /// Since when the store has answered without a break; on the process's monotonic clock.
-    answers_since: Mutex<Option<Duration>>,
+    /// When the store has answered; on the process's monotonic clock.
+    answers: Mutex<Option<Answers>>,
 }
 
 /// What one pass did.
@@ -94,7 +114,7 @@ impl Housekeeper {
             broker,
             outgoing,
             clock,
-            answers_since: Mutex::default(),
+            answers: Mutex::default(),
         };
         Self {
             house: Arc::new(house),
@@ -133,8 +153,7 @@ impl Housekeeper {
                 }
                 Err(error) => {
                     tracing::debug!(error = %error, "Housekeeping failed; it is repeated soon");
-                    self.house.is_silent();
-                    INTERVAL
+                    RETRY_INTERVAL
                 }
             };
             tokio::select! {
@@ -192,18 +211,13 @@ impl House {
     /// For how long the store has answered without a break, now that it has answered.
     fn answers_for(&self) -> Duration {
         let now = self.clock.monotonic();
-        now.saturating_sub(*self.answers_since().get_or_insert(now))
-    }
-
-    /// The store did not answer.
-    fn is_silent(&self) {
-        *self.answers_since() = None;
-    }
-
-    fn answers_since(&self) -> std::sync::MutexGuard<'_, Option<Duration>> {
-        self.answers_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = match *answers {
+            Some(known) if now.saturating_sub(known.last) <= BREAK_MAX => known.since,
+            Some(_) | None => now,
+        };
+        *answers = Some(Answers { since, last: now });
+        now.saturating_sub(since)
     }
 
     /// Takes over the tasks of executors whose lease has ended, or of `whose` alone, at most a batch; how many.

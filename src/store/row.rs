@@ -539,11 +539,6 @@ pub(super) fn lease_time(
     RowName("executor", &executor).time_if_any("lease_ends_at", ends_at)
 }
 
-/// A number of executors.
-pub(super) fn executor_count(count: i64) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
-}
-
 /// The text for the slots of an executor.
 pub(super) fn slots_text(slots: &Slots) -> String {
     let slots: std::collections::BTreeMap<&str, u16> = slots

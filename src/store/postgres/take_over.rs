@@ -57,7 +57,8 @@ const SUSPECT: &str = "update task set suspicions = least(suspicions + 1, 1000) 
 const CHARGE: &str = "update task set crashes = least(crashes + 1, 1000) where id = any($1)";
 
 const LAST_WORDS: &str = "
-select text from task_log where task = $1 and attempt = $2 order by log_offset desc limit $3";
+select text from task_log where task = $1
+order by attempt desc, log_offset desc limit $2";
 
 const FORGET: &str = "delete from executor where released_at < now() - interval '1 day'";
 
@@ -208,7 +209,6 @@ async fn last_words(
     }
     let chunks: Vec<String> = sqlx::query_scalar(LAST_WORDS)
         .bind(row.id)
-        .bind(row.attempt)
         .bind(number(LAST_WORDS_MAX))
         .fetch_all(connection)
         .await

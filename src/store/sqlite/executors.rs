@@ -7,10 +7,8 @@ use uuid::Uuid;
 use super::error;
 use super::take_over::LOST_SHOWN;
 use crate::domain::{ActionName, ExecutorId, ExecutorRecord, TaskId};
-use crate::store::change::{RUNNING, owner};
-use crate::store::row::{
-    ExecutorRow, cancel_wish, executor_count, lease_time, name, slots_text, text,
-};
+use crate::store::change::{RUNNING, executor_count, owner};
+use crate::store::row::{ExecutorRow, cancel_wish, lease_time, name, slots_text, text};
 use crate::store::time::Time;
 use crate::store::{Renewal, StoreError};
 

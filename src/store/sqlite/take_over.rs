@@ -59,7 +59,8 @@ update task set crashes = min(crashes + 1, 1000)
 where id in (select unhex(value) from json_each(?1))";
 
 const LAST_WORDS: &str = "
-select text from task_log where task = ?1 and attempt = ?2 order by log_offset desc limit ?3";
+select text from task_log where task = ?1
+order by attempt desc, log_offset desc limit ?2";
 
 const FORGET: &str = "delete from executor where released_at < ?1";
 
@@ -226,7 +227,6 @@ async fn last_words(
     }
     let chunks: Vec<String> = sqlx::query_scalar(LAST_WORDS)
         .bind(row.id)
-        .bind(row.attempt)
         .bind(number(LAST_WORDS_MAX))
         .fetch_all(connection)
         .await

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::eventually::eventually_within;
+use crate::support::eventually::{eventually, eventually_within};
 use crate::support::fleet::{Fleet, Process, Web};
 use crate::support::gate::{gated, open_gate, pids};
 
@@ -14,10 +14,21 @@ const PATIENCE: Duration = Duration::from_mins(3);
 /// Crashes of its own after which a task is paused.
 const CRASHES_MAX: i16 = 3;
 
-/// A task whose program kills its parent, the executor.
-fn poison() -> Value {
-    let args = ["-c", "echo this will end badly; kill -9 $PPID"];
-    json!({"action": "command", "input": {"program": "sh", "args": args}})
+/// A task whose program kills its parent, the executor, as soon as there is a file `poison.go`.
+fn poison(fleet: &Fleet) -> Value {
+    let script =
+        "echo this will end badly; until [ -e poison.go ]; do sleep 0.05; done; kill -9 $PPID";
+    let input = json!({"program": "sh", "args": ["-c", script], "dir": fleet.path("")});
+    json!({"action": "command", "input": input})
+}
+
+/// Waits until the first attempt has said what it says, and lets it kill.
+async fn let_it_kill(fleet: &Fleet, web: &Web, id: &str) {
+    let path = format!("/v1/tasks/{id}/logs");
+    let look = async || web.read(&path).await.1.to_string();
+    let is_said = |log: &String| log.contains("this will end badly");
+    eventually("it has begun", look, is_said).await;
+    open_gate(fleet, "poison");
 }
 
 /// Starts executors again as an init system does, until a task is in `state`; the task.
@@ -40,7 +51,8 @@ async fn program_of_a_task_is_a_child_of_its_executor() {
     let fleet = Fleet::begin().await;
     let web = fleet.web("w1").await;
     let mut executor = fleet.executor("x1", &["--allow-command", "sh"]).await;
-    let id = web.submit(&poison()).await;
+    let id = web.submit(&poison(&fleet)).await;
+    let_it_kill(&fleet, &web, &id).await;
     let ended = executor.ended().await;
     assert_eq!(
         std::os::unix::process::ExitStatusExt::signal(&ended),
@@ -65,12 +77,16 @@ async fn poison_task_that_kills_its_executor() {
         others.push(web.submit(&gated(&fleet, &name)).await);
         pids(&fleet, &name, 1).await;
     }
-    let id = web.submit(&poison()).await;
+    let id = web.submit(&poison(&fleet)).await;
+    let_it_kill(&fleet, &web, &id).await;
     let paused = restarted_until(&web, &mut executors, &id, "paused").await;
     let error = paused["error"].to_string();
     assert!(error.contains("`x1`") || error.contains("`x2`"), "{error}");
-    let (_, log) = web.read(&format!("/v1/tasks/{id}/logs")).await;
-    assert!(log.to_string().contains("this will end badly"), "{log}");
+    let lines = &paused["error"]["detail"]["last_log_lines"];
+    assert!(
+        lines.to_string().contains("this will end badly"),
+        "{paused}"
+    );
     let ledger = fleet.ledger();
     assert_eq!(ledger.task(&id).await.crashes, CRASHES_MAX);
     for (number, id) in others.iter().enumerate() {

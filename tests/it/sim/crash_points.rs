@@ -104,6 +104,15 @@ fn specs(chance: &mut Chance) -> Vec<Spec> {
         cancelled.cancelled_at = Some(at(6_500));
         specs.push(cancelled);
     }
+    // Enough of them that each executor makes sub-tasks.
+    for millis in [8_000, 8_300, 8_600] {
+        let parent = Work {
+            children: 1,
+            ..work(300, false)
+        };
+        let at = Duration::from_millis(millis);
+        specs.push(Spec::new(submission("parent", parent), at, chance));
+    }
     for _ in 0..4 {
         let mut unwanted = Spec::new(submission("work", work(10, false)), seconds(1), chance);
         unwanted.submission.run_at = Some(wall(seconds(60)));

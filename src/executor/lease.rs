@@ -61,7 +61,6 @@ async fn renew_again_and_again(
 ) {
     let mut pauses = Pauses::new(&shared.clock);
     let mut pause = HEARTBEAT_INTERVAL;
-    let mut is_away = false;
     let mut health = shared.broker.health();
     let mut tokens = shared.token.changes();
     let mut haste_until = Duration::ZERO;
@@ -80,9 +79,6 @@ async fn renew_again_and_again(
         let is_down = matches!(*health.borrow_and_update(), Health::Down(_));
         match renew(shared, store).await {
             Ok(()) => {
-                if std::mem::take(&mut is_away) {
-                    tracing::info!("The store answers again; the lease is renewed");
-                }
                 renewed.send_replace(asked_at); // Not the time of the answer: the store counts from before that.
                 pauses.reset();
                 pause = if is_down || asked_at < haste_until {
@@ -92,9 +88,7 @@ async fn renew_again_and_again(
                 };
             }
             Err(error) => {
-                if !std::mem::replace(&mut is_away, true) {
-                    tracing::warn!(error = %error, "The lease could not be renewed; trying again");
-                }
+                tracing::debug!(error = %error, "The lease could not be renewed; trying again");
                 pause = pauses.next().min(RETRY_INTERVAL_MAX);
             }
         }

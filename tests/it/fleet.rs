@@ -334,10 +334,9 @@ async fn a_bad_announcement_is_dead_with_its_reason_in_the_log_and_work_goes_on(
     let done = web.run(&json!({"action": "echo", "input": 8})).await;
     assert_eq!(done["state"], "succeeded");
     let line = executor.said("is no announcement: to the dead").await;
-    assert!(
-        line["reason"].as_str().unwrap().contains(reasons[0]),
-        "{line}"
-    );
+    // Which of them is read first is not promised.
+    let said = line["reason"].as_str().unwrap();
+    assert!(reasons.iter().any(|reason| said.contains(reason)), "{line}");
     let log = fs::read_to_string(fleet.path("x1.log")).unwrap();
     for reason in &reasons {
         assert!(log.contains(reason), "{reason}: {log}");

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio::time::error::Elapsed;
 
 use super::error;
+use super::outage::{Begun, Outage};
 use crate::store::StoreError;
 
 /// How long a call waits for a connection; so long the server may be away without an error.
@@ -38,6 +39,8 @@ pub(super) struct Connections {
     pool: PgPool,
     address: String,
     breakage: Arc<Breakage>,
+    /// Shared with all other connections of this process to the same server.
+    outage: Arc<Outage>,
     /// How long a call may take in all.
     call_max: Duration,
 }
@@ -61,20 +64,39 @@ impl Breakage {
 
 impl Connections {
     /// At most `connections_max` connections, opened when they are needed.
-    pub(super) fn new(options: PgConnectOptions, connections_max: u32, address: &str) -> Self {
+    pub(super) fn new(
+        options: PgConnectOptions,
+        connections_max: u32,
+        address: &str,
+        outage: &Arc<Outage>,
+    ) -> Self {
         let patience = (ACQUIRE_MAX, CALL_MAX);
-        Self::with_patience(options, connections_max, address, patience)
+        Self::with_patience(options, connections_max, address, outage, patience)
     }
 
     /// One connection for what must be answered soon or tried again.
-    pub(super) fn apart(options: PgConnectOptions, address: &str) -> Self {
-        Self::with_patience(options, 1, address, (APART_CALL_MAX, APART_CALL_MAX))
+    pub(super) fn apart(options: PgConnectOptions, address: &str, outage: &Arc<Outage>) -> Self {
+        let patience = (APART_CALL_MAX, APART_CALL_MAX);
+        Self::with_patience(options, 1, address, outage, patience)
+    }
+
+    /// A call begins.
+    pub(super) fn begin(&self) -> Begun {
+        self.outage.begin()
+    }
+
+    /// A call has come to its end: whether the server is away is told when that is news.
+    pub(super) fn end<T>(&self, begun: Begun, answer: &Result<T, StoreError>) {
+        if !self.pool.is_closed() {
+            self.outage.end(begun, &self.address, answer);
+        }
     }
 
     fn with_patience(
         options: PgConnectOptions,
         connections_max: u32,
         address: &str,
+        outage: &Arc<Outage>,
         (acquire_max, call_max): (Duration, Duration),
     ) -> Self {
         let breakage = Arc::new(Breakage::default());
@@ -97,6 +119,7 @@ impl Connections {
             pool,
             address: address.to_owned(),
             breakage,
+            outage: Arc::clone(outage),
             call_max,
         }
     }
@@ -159,10 +182,17 @@ impl Connections {
 /// Carries out one call on a connection of its own: `call!(self.writers, claim::claim(executor, tasks))`.
 macro_rules! call {
     ($connections:expr, $module:ident::$function:ident($($argument:expr),*)) => {{
-        let mut connection = $connections.connection().await?;
-        let answer =
-            $connections.limited($module::$function(&mut connection, $($argument),*)).await;
-        $connections.judged(connection, answer)
+        let begun = $connections.begin();
+        let answer = match $connections.connection().await {
+            Ok(mut connection) => {
+                let call = $module::$function(&mut connection, $($argument),*);
+                let answer = $connections.limited(call).await;
+                $connections.judged(connection, answer)
+            }
+            Err(error) => Err(error),
+        };
+        $connections.end(begun, &answer);
+        answer
     }};
 }
 

@@ -11,6 +11,7 @@ mod connections;
 mod error;
 mod executors;
 mod housekeeping;
+mod outage;
 mod read;
 mod settle;
 mod submit;
@@ -30,6 +31,7 @@ pub use submit_in::SubmitInError;
 use uuid::Uuid;
 
 use self::connections::{Connections, call};
+use self::outage::Outage;
 use self::submit::Statements;
 use super::{
     Cancelled, Due, IdleFound, IdleLook, List, Listed, Renewal, SCHEMA_VERSION, Settled, Store,
@@ -54,6 +56,7 @@ const READERS_MAX: u32 = 4;
 pub struct PostgresStore {
     address: String,
     options: PgConnectOptions,
+    outage: Arc<Outage>,
     writers: Connections,
     readers: Connections,
 }
@@ -77,10 +80,12 @@ impl PostgresStore {
         let address = masked_url(url);
         let options = connections::options(url)?;
         connections::probe(&options, &address).await?;
+        let outage = Arc::default();
         Ok(Self {
-            writers: Connections::new(options.clone(), WRITERS_MAX, &address),
-            readers: Connections::new(options.clone(), READERS_MAX, &address),
+            writers: Connections::new(options.clone(), WRITERS_MAX, &address, &outage),
+            readers: Connections::new(options.clone(), READERS_MAX, &address, &outage),
             options,
+            outage,
             address,
         })
     }
@@ -150,10 +155,11 @@ impl Store for PostgresStore {
     }
 
     fn apart(&self) -> Arc<dyn Store> {
-        let connections = || Connections::apart(self.options.clone(), &self.address);
+        let connections = || Connections::apart(self.options.clone(), &self.address, &self.outage);
         Arc::new(Self {
             writers: connections(),
             readers: connections(),
+            outage: Arc::clone(&self.outage),
             options: self.options.clone(),
             address: self.address.clone(),
         })

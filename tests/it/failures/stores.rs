@@ -56,6 +56,12 @@ impl Scene {
         }
     }
 
+    /// The web servers and the executors.
+    fn processes(&self) -> impl Iterator<Item = &Process> {
+        let webs = self.webs.iter().map(|web| &web.process);
+        webs.chain(&self.executors)
+    }
+
     /// Waits until `count` tasks have ended.
     async fn has_ended(&self, count: usize) {
         let ledger = self.fleet.ledger();
@@ -112,9 +118,9 @@ async fn postgresql_restarted_under_load() {
     each_ran_once(&scene.fleet, &tasks).await;
     open_gate(&scene.fleet, "command");
     scene.went_on(&command).await;
-    for executor in &scene.executors {
-        assert!(executor.times_said("The lease could not be renewed") <= 1);
-        assert_eq!(executor.times_said("is lost"), 0);
+    for process in scene.processes() {
+        assert!(process.times_said("the store is away") <= 1);
+        assert_eq!(process.times_said("is lost"), 0);
     }
     scene.end().await;
 }
@@ -149,16 +155,12 @@ async fn postgresql_away_for_a_minute_under_load() {
         (&json!("failed"), &json!(1))
     );
     assert_eq!(runs(&scene.fleet, "once"), [once_pid]);
-    for executor in &scene.executors {
-        let said = async || {
-            [
-                executor.times_said("The lease could not be renewed"),
-                executor.times_said("The store answers again"),
-            ]
-        };
-        let what = "each executor says once that the store is away, and that it is back";
+    for process in scene.processes() {
+        let words = ["the store is away", "the store is back"];
+        let said = async || words.map(|words| process.times_said(words));
+        let what = "each process says once that the store is away, and that it is back";
         eventually_within(NOTICE_PATIENCE, what, said, |said| *said == [1, 1]).await;
-        assert_eq!(executor.times_said("is lost"), 0);
+        assert_eq!(process.times_said("is lost"), 0);
     }
     scene.end().await;
 }

@@ -32,6 +32,9 @@ const ROWS_MAX: usize = 10_000;
 /// Every how manieth look is at all rows.
 const LOOK_AT_ALL: u64 = 16;
 
+/// Every how manieth look is followed by the store's own audit, which reads everything. So is each look at all rows.
+const AUDIT_AT: u64 = 8;
+
 /// The states of tasks that something may happen to.
 const OPEN: [TaskState; 6] = [
     TaskState::Scheduled,
@@ -279,7 +282,9 @@ impl Hub {
             rows.extend(self.store.tasks(&ended).await.unwrap().tasks);
         }
         self.model().observe(self.now(), rows);
-        self.audit().await;
+        if looks.is_multiple_of(AUDIT_AT) {
+            self.audit().await;
+        }
     }
 
     /// Looks at every row, those that are final too.

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::bad_input::{bad_announcements, message};
 use crate::support::eventually::eventually;
-use crate::support::fleet::{Fleet, Web, is_running, own_executor};
+use crate::support::fleet::{Fleet, Way, Web, is_running, own_executor};
 use crate::support::gate::{gated, open_gate, pids};
 use crate::support::world::{PATIENCE, submission};
 
@@ -344,4 +344,34 @@ async fn a_bad_announcement_is_dead_with_its_reason_in_the_log_and_work_goes_on(
     let dead = async || fleet.vhost.depth("longshore.dead").await;
     eventually("all are dead", dead, |dead| *dead == Some(reasons.len())).await;
     runtime.stop().await;
+}
+
+#[tokio::test]
+async fn without_a_broker_executors_share_the_database() {
+    let fleet = Fleet::begin().await;
+    let flags = ["--broker", "none"];
+    let web = fleet.web_by(Way::default(), "w1", &flags).await;
+    let flags = [&flags[..], &["--allow-command", "sh"]].concat();
+    let mut first = fleet.executor("x1", &flags).await;
+    let long = web.submit(&gated(&fleet, "long")).await;
+    pids(&fleet, "long", 1).await;
+    let second = fleet.executor("x2", &flags).await;
+    let echo = async |number: u32| {
+        let task = web.run(&json!({"action": "echo", "input": number})).await;
+        assert_eq!(
+            (&task["output"], &task["attempt"]),
+            (&json!(number), &json!(1))
+        );
+    };
+    let echoes = stream::iter(0..60).map(echo).buffer_unordered(8);
+    echoes.collect::<()>().await;
+    // Nobody hears of its death: its lease ends.
+    first.kill();
+    open_gate(&fleet, "long");
+    let task = web.finished(&long).await;
+    assert_eq!(
+        (&task["state"], &task["attempt"]),
+        (&json!("succeeded"), &json!(2))
+    );
+    drop(second);
 }

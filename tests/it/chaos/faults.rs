@@ -113,7 +113,7 @@ impl<'a> Faults<'a> {
             };
             let is_web = name.starts_with('w');
             let member = if is_web {
-                Member::Web(fleet.web_by(way, name).await)
+                Member::Web(fleet.web_by(way, name, &[]).await)
             } else {
                 Member::Executor(fleet.executor_by(way, name, &flags).await)
             };

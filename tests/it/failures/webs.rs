@@ -55,7 +55,7 @@ async fn confirm_lost_between_commit_and_publish() {
         broker: Some(&proxy),
         ..Way::default()
     };
-    let (web, other) = (fleet.web_by(way, "w1").await, fleet.web("w2").await);
+    let (web, other) = (fleet.web_by(way, "w1", &[]).await, fleet.web("w2").await);
     let executor = fleet.executor("x1", &[]).await;
     let task = json!({"action": "echo"});
     let mut ids = Vec::new();
@@ -96,7 +96,7 @@ async fn web_server_killed_between_commit_and_publish() {
         broker: Some(&proxy),
         ..Way::default()
     };
-    let (mut web, other) = (fleet.web_by(way, "w1").await, fleet.web("w2").await);
+    let (mut web, other) = (fleet.web_by(way, "w1", &[]).await, fleet.web("w2").await);
     let executor = fleet.executor("x1", &[]).await;
     proxy.hold_one(Direction::ToServer);
     let id = web.submit(&json!({"action": "echo"})).await;

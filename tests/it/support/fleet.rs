@@ -112,12 +112,12 @@ impl Fleet {
 
     /// Starts a web server and waits until it listens.
     pub(crate) async fn web(&self, name: &str) -> Web {
-        self.web_by(Way::default(), name).await
+        self.web_by(Way::default(), name, &[]).await
     }
 
     /// The same by another way to its servers.
-    pub(crate) async fn web_by(&self, way: Way<'_>, name: &str) -> Web {
-        let arguments = ["web", "--listen", "127.0.0.1:0"];
+    pub(crate) async fn web_by(&self, way: Way<'_>, name: &str, flags: &[&str]) -> Web {
+        let arguments = [&["web", "--listen", "127.0.0.1:0"], flags].concat();
         let process = self.start("longshore-web", name, &arguments, way);
         let line = process.said("Web server listens on").await;
         let address = line["web.address"].as_str().unwrap().to_owned();

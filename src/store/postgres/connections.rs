@@ -85,10 +85,18 @@ impl Connections {
         self.outage.begin()
     }
 
-    /// A call has come to its end: whether the server is away is told when that is news.
-    pub(super) fn end<T>(&self, begun: Begun, answer: &Result<T, StoreError>) {
+    /// A call had a connection, and has come to its end.
+    pub(super) fn reached<T>(&self, answer: &Result<T, StoreError>) {
+        // A connection that broke in the middle says nothing: the server may be there all the same.
+        if !matches!(answer, Err(StoreError::Unavailable { .. })) {
+            self.outage.answered(&self.address);
+        }
+    }
+
+    /// A call got no connection.
+    pub(super) fn unreached(&self, begun: Begun, error: &StoreError) {
         if !self.pool.is_closed() {
-            self.outage.end(begun, &self.address, answer);
+            self.outage.unreached(begun, &self.address, error);
         }
     }
 
@@ -187,11 +195,15 @@ macro_rules! call {
             Ok(mut connection) => {
                 let call = $module::$function(&mut connection, $($argument),*);
                 let answer = $connections.limited(call).await;
-                $connections.judged(connection, answer)
+                let answer = $connections.judged(connection, answer);
+                $connections.reached(&answer);
+                answer
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                $connections.unreached(begun, &error);
+                Err(error)
+            }
         };
-        $connections.end(begun, &answer);
         answer
     }};
 }

@@ -25,28 +25,28 @@ impl Outage {
         Begun(self.state(|state| state.answers))
     }
 
-    /// A call has come to its end. One that fails after another was answered is no news: it is a connection that broke,
-    /// not the server.
-    pub(super) fn end<T>(&self, begun: Begun, address: &str, answer: &Result<T, StoreError>) {
-        if let Err(StoreError::Unavailable { reason }) = answer {
-            let is_news = self.state(|state| {
-                state.answers == begun.0 && !std::mem::replace(&mut state.is_away, true)
-            });
-            if is_news {
-                tracing::warn!(
-                    store.address = address,
-                    reason,
-                    "the store is away; trying again"
-                );
-            }
-            return;
-        }
+    /// A call was answered.
+    pub(super) fn answered(&self, address: &str) {
         let is_news = self.state(|state| {
             state.answers += 1;
             std::mem::take(&mut state.is_away)
         });
         if is_news {
             tracing::info!(store.address = address, "the store is back");
+        }
+    }
+
+    /// A call that has `begun` so got no connection. When another was answered meanwhile that is no news.
+    pub(super) fn unreached(&self, begun: Begun, address: &str, error: &StoreError) {
+        let is_news = self.state(|state| {
+            state.answers == begun.0 && !std::mem::replace(&mut state.is_away, true)
+        });
+        if is_news {
+            tracing::warn!(
+                store.address = address,
+                error = %error,
+                "the store is away; trying again"
+            );
         }
     }
 
@@ -60,21 +60,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_that_fails_beside_one_that_is_answered_is_no_outage() {
+    fn a_call_without_a_connection_beside_one_that_is_answered_is_no_outage() {
         let outage = Outage::default();
-        let away = || {
-            Err::<(), _>(StoreError::Unavailable {
-                reason: "refused".to_owned(),
-            })
+        let refused = StoreError::Unavailable {
+            reason: "refused".to_owned(),
         };
         let is_away = |outage: &Outage| outage.state(|state| state.is_away);
-        let (one, other) = (outage.begin(), outage.begin());
-        outage.end(one, "x", &Ok(()));
-        outage.end(other, "x", &away());
+        let begun = outage.begin();
+        outage.answered("x");
+        outage.unreached(begun, "x", &refused);
         assert!(!is_away(&outage));
-        outage.end(outage.begin(), "x", &away());
+        outage.unreached(outage.begin(), "x", &refused);
         assert!(is_away(&outage));
-        outage.end(outage.begin(), "x", &Ok(()));
+        outage.answered("x");
         assert!(!is_away(&outage));
     }
 }

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use lapin::options::{BasicGetOptions, BasicNackOptions};
+use lapin::{Connection, ConnectionProperties};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::support::eventually::{eventually, eventually_within};
@@ -178,4 +181,46 @@ async fn work_queue_deleted_under_its_consumers() {
     assert_eq!(tap.announcements_max(), 1);
     tap.close().await;
     drop(executor);
+}
+
+#[tokio::test]
+async fn announcement_that_reached_its_delivery_limit() {
+    let fleet = Fleet::begin().await;
+    let web = fleet.web("w1").await;
+    let mut first = fleet.executor("x1", &[]).await;
+    web.run(&json!({"action": "echo"})).await;
+    first.signal(Signal::SIGTERM);
+    first.ended().await;
+    let id = web.submit(&json!({"action": "echo"})).await;
+    let url = fleet.vhost.url();
+    let connection = Connection::connect(&url, ConnectionProperties::default())
+        .await
+        .unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    // As many that took it and died, as the policy allows.
+    let dead = || async { fleet.vhost.depth("longshore.dead").await };
+    let give_up = async || {
+        let options = BasicGetOptions::default();
+        let lent = channel.basic_get("longshore.work.default".into(), options);
+        if let Some(lent) = lent.await.unwrap() {
+            lent.delivery
+                .nack(BasicNackOptions {
+                    requeue: true,
+                    ..BasicNackOptions::default()
+                })
+                .await
+                .unwrap();
+        }
+        dead().await
+    };
+    eventually("the broker gives up", give_up, |depth| *depth == Some(1)).await;
+    connection.close(200, "OK".into()).await.unwrap();
+    let second = fleet.executor("x2", &[]).await;
+    let task = web.finished(&id).await;
+    assert_eq!(
+        (&task["state"], &task["attempt"]),
+        (&json!("succeeded"), &json!(1))
+    );
+    assert_eq!(dead().await, Some(1), "it is kept for people to read");
+    drop(second);
 }

@@ -32,8 +32,10 @@ pub(super) async fn run(shared: &Arc<Shared>, task: Task) {
     let running = shared.running.enter(&task);
     let limit = time_limit(&task);
     let over = limit.map(TimeLimit::after);
-    let result = if task.is_suspect() {
-        trial::run(shared, &task, &running, over).await
+    let result = if running.stop().borrow().is_some() {
+        None // It may not begin any more.
+    } else if task.is_suspect() {
+        trial::run(shared, &task, &running, limit).await
     } else {
         until_it_ends(shared, &task, &running, over).await
     };
@@ -81,13 +83,13 @@ pub(super) async fn run(shared: &Arc<Shared>, task: Task) {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum TimeLimit {
+pub(super) enum TimeLimit {
     Timeout(Duration),
     Deadline(Duration),
 }
 
 impl TimeLimit {
-    fn after(self) -> Duration {
+    pub(super) fn after(self) -> Duration {
         match self {
             Self::Timeout(limit) | Self::Deadline(limit) => limit,
         }
@@ -121,9 +123,16 @@ pub(super) async fn until_it_ends(
     let host = Arc::new(AttemptHost::new(Arc::clone(shared), Arc::clone(task)));
     let context = Context::new(Arc::clone(task), host, running.stop());
     let stopped = context.clone();
-    let future = shared
-        .registry
-        .begin(&task.action, context, task.input.clone())?;
+    // What runs before the first await is the action's own code as well, and may panic.
+    let begun = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        shared
+            .registry
+            .begin(&task.action, context, task.input.clone())
+    }));
+    let future = match begun {
+        Ok(future) => future?,
+        Err(panic) => return Some(Err(panicked(panic.as_ref()))),
+    };
     let mut future = AssertUnwindSafe(future).catch_unwind();
     let over = pass(shared, limit);
     tokio::select! {
@@ -177,14 +186,15 @@ async fn settle(shared: &Arc<Shared>, facts: TaskFacts, ending: Ending) {
             Ok(Settled::Stored { state, .. }) => return report(shared, facts, state).await,
             Ok(Settled::Stale) if is_in_doubt && was_stored(shared, &facts).await => return,
             Ok(Settled::Stale) => return tell_stale(shared, &facts).await,
-            Err(error) if error.is_transient() => {
-                tracing::debug!(task.id = %id, error = %error, "The end of task `{id}` is not stored yet");
+            Err(error) => {
+                if error.is_transient() {
+                    tracing::debug!(task.id = %id, error = %error, "The end of task `{id}` is not stored yet");
+                } else {
+                    // Nobody else can know how it ended, so it is tried for as long as this executor lives.
+                    tracing::error!(task.id = %id, error = %error, "The end of task `{id}` cannot be stored; trying again");
+                }
                 is_in_doubt = true;
                 shared.clock.sleep(pauses.next()).await;
-            }
-            Err(error) => {
-                tracing::error!(task.id = %id, error = %error, "The end of task `{id}` cannot be stored");
-                return;
             }
         }
     }

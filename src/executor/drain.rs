@@ -40,7 +40,8 @@ impl Executor {
         };
         tokio::select! {
             biased;
-            () = self.shared.attempts.ended() => {}
+            // What is being taken in first: it may still begin something.
+            () = async { self.intake.ended().await; self.shared.attempts.ended().await } => {}
             () = waits => {}
             () = self.shared.clock.sleep(limit) => {}
         }

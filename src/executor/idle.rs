@@ -15,8 +15,8 @@ use super::slots::{QueueSlots, Slot};
 use super::{Shared, attempt};
 use crate::background::Background;
 use crate::broker::Health;
-use crate::domain::Task;
 use crate::domain::limits::{BATCH_MAX, TREE_MAX};
+use crate::domain::{Task, TaskId};
 use crate::store::{IdleLook, StoreError};
 
 /// How long a queue must be silent, and a task ready, before the store is searched: an announcement that is
@@ -151,6 +151,21 @@ fn begin(shared: &Arc<Shared>, task: Task, hold: Hold, slot: Option<Slot>) {
     });
 }
 
+/// Runs what an idle look has found, if it still is this executor's to run: an announcement of it may have been quicker
+/// than the answer of the look, and the task may have run and ended since.
+fn confirm(shared: &Arc<Shared>, task: TaskId, hold: Hold, slot: Slot) {
+    let work = Arc::clone(shared);
+    shared.spawn_attempt(async move {
+        let ask = || work.group.claim(work.id, task);
+        match work.until_answered(task, ask).await {
+            Some(Ok(Some(task))) => attempt::run(&work, task).await,
+            // It has run and ended since; or the lease was not renewed yet, and it is still this executor's.
+            Some(Ok(None) | Err(_)) | None => work.doubt.notify_one(),
+        }
+        drop((slot, hold));
+    });
+}
+
 impl Search {
     /// One look, for `slot` or for whatever room there is.
     async fn look(
@@ -229,7 +244,7 @@ impl Search {
         for (task, slot) in found.tasks.into_iter().zip(slots) {
             // An announcement may have come at the same moment: whoever asked for the task by its id has it then.
             match shared.running.hold(task.id) {
-                Some(hold) => begin(shared, task, hold, Some(slot)),
+                Some(hold) => confirm(shared, task.id, hold, slot),
                 None => shared.doubt.notify_one(), // Or a former attempt of it is still about to end here.
             }
         }

@@ -32,9 +32,27 @@ const _: () = assert!(FENCE_AFTER.as_secs() + FENCE_GRACE.as_secs() < LEASE_DURA
 /// a renewal.
 const HASTE_INTERVAL: Duration = Duration::from_millis(300);
 
-/// How long after a change of its connection an executor shows that it lives. Longer than a death notice needs to come
-/// and to be judged.
-const HASTE_DURATION: Duration = Duration::from_secs(3);
+/// How long after a change of its connection an executor shows that it lives. The broker may notice the end of the former
+/// connection by three of its heartbeats only (30 s), long after the executor has the next; then the notice is judged.
+const HASTE_DURATION: Duration = Duration::from_secs(40);
+
+/// How often the threads that all others share show that they are not blocked.
+const PULSE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// After how long without a pulse the broker may soon find the connection dead, which those threads keep alive.
+const PULSE_MAX: Duration = Duration::from_secs(10);
+
+/// Shows that the threads that all others share go on.
+pub(super) async fn pulse(shared: Arc<Shared>, background: Background) {
+    loop {
+        shared.pulse.send_replace(shared.clock.monotonic());
+        tokio::select! {
+            biased;
+            () = background.stopping() => return,
+            () = shared.clock.sleep(PULSE_INTERVAL) => {}
+        }
+    }
+}
 
 /// Renews the lease of an executor that asked to be entered at `entered_at` until it is gone, and acts when that fails for too long. By a store of its own: neither a
 /// busy store nor blocked threads may delay it.
@@ -79,9 +97,11 @@ async fn renew_again_and_again(
         let is_down = matches!(*health.borrow_and_update(), Health::Down(_));
         match renew(shared, store).await {
             Ok(()) => {
+                shared.running.unfence();
                 renewed.send_replace(asked_at); // Not the time of the answer: the store counts from before that.
                 pauses.reset();
-                pause = if is_down || asked_at < haste_until {
+                let pulse = asked_at.saturating_sub(*shared.pulse.borrow());
+                pause = if is_down || asked_at < haste_until || pulse > PULSE_MAX {
                     HASTE_INTERVAL
                 } else {
                     HEARTBEAT_INTERVAL

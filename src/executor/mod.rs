@@ -135,6 +135,8 @@ struct Shared {
     registry: Registry,
     running: RunningAttempts,
     token: Token,
+    /// When the threads that all share last went on; on the process's monotonic clock.
+    pulse: watch::Sender<Duration>,
     /// How many executors live, by the last renewal.
     fleet: watch::Sender<u32>,
     /// The right to run a suspect on trial: one at a time.
@@ -239,6 +241,7 @@ impl Executor {
             registry,
             running,
             token: Token::default(),
+            pulse: watch::Sender::new(entered_at),
             fleet: watch::Sender::new(1),
             trial: Semaphore::new(1),
             doubt: Notify::new(),
@@ -274,6 +277,8 @@ impl Executor {
         self.keep
             .spawn_apart("longshore-heart", heart)
             .map_err(StartError::Thread)?;
+        self.keep
+            .spawn(lease::pulse(Arc::clone(shared), self.keep.clone()));
         let tokens = shared
             .broker
             .consume(Source::Token(shared.id), token::CREDIT)

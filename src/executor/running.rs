@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
@@ -15,6 +16,8 @@ pub(super) struct RunningAttempts {
     attempts: Arc<Mutex<BTreeMap<TaskId, Entry>>>,
     /// The tasks that are being claimed, run or settled here.
     held: Arc<Held>,
+    /// Whether the lease is about to end, so that nothing may begin that may run only once.
+    is_fenced: AtomicBool,
 }
 
 /// The tasks that somebody here holds, and a bell for when one is let go of.
@@ -90,8 +93,11 @@ impl RunningAttempts {
 
     /// Enters an attempt that begins.
     pub(super) fn enter(&self, task: &Task) -> Running {
-        let (stop, stopped) = watch::channel(None);
-        self.lock().insert(
+        let mut attempts = self.lock(); // First: the fence falls under the same lock.
+        let is_late =
+            task.options.delivery == Delivery::Once && self.is_fenced.load(Ordering::Relaxed);
+        let (stop, stopped) = watch::channel(is_late.then_some(Stop::LeaseEnds));
+        attempts.insert(
             task.id,
             Entry {
                 attempt: task.attempt,
@@ -99,6 +105,7 @@ impl RunningAttempts {
                 stop,
             },
         );
+        drop(attempts);
         Running {
             task: task.id,
             attempt: task.attempt,
@@ -132,9 +139,15 @@ impl RunningAttempts {
             .for_each(|entry| entry.ask(stop.clone()));
     }
 
-    /// Asks every attempt that may run only once to stop; how many there are.
+    /// The lease is renewed: what may run only once may begin again.
+    pub(super) fn unfence(&self) {
+        self.is_fenced.store(false, Ordering::Relaxed);
+    }
+
+    /// Asks every attempt that may run only once to stop, and lets none begin; how many there are.
     pub(super) fn stop_once(&self, stop: &Stop) -> usize {
         let attempts = self.lock();
+        self.is_fenced.store(true, Ordering::Relaxed);
         let once = attempts
             .values()
             .filter(|entry| entry.delivery == Delivery::Once);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::attempt::{Finished, until_it_ends};
+use super::attempt::{Finished, TimeLimit, until_it_ends};
 use super::running::Running;
 use super::{Shared, attempt};
 use crate::action::Stop;
@@ -19,7 +19,7 @@ pub(super) async fn run(
     shared: &Arc<Shared>,
     task: &Arc<Task>,
     running: &Running,
-    limit: Option<Duration>,
+    limit: Option<TimeLimit>,
 ) -> Finished {
     let mut stop = running.stop();
     let begun = shared.clock.monotonic();
@@ -35,7 +35,8 @@ pub(super) async fn run(
     let turn = tokio::select! {
         biased;
         _ = stop.wait_for(Option::is_some) => return None,
-        () = attempt::pass(shared, limit) => {
+        // A time limit counts from when it begins, a deadline does not wait.
+        () = attempt::pass(shared, deadline(limit)) => {
             running.ask(Stop::TimeLimit);
             return None;
         }
@@ -44,7 +45,10 @@ pub(super) async fn run(
     tracing::info!(task.id = %task.id, task.crashes = task.crashes,
         "Task `{}` runs on trial: executors died while it ran", task.id);
     let waited = shared.clock.monotonic().saturating_sub(begun);
-    let limit = limit.map(|limit| limit.saturating_sub(waited));
+    let limit = limit.map(|limit| match limit {
+        TimeLimit::Timeout(limit) => limit,
+        TimeLimit::Deadline(limit) => limit.saturating_sub(waited),
+    });
     let mut running = Box::pin(until_it_ends(shared, task, running, limit));
     tokio::select! {
         biased;
@@ -52,4 +56,11 @@ pub(super) async fn run(
         () = shared.clock.sleep(TRIAL_DURATION) => drop(turn),
     }
     running.await
+}
+
+fn deadline(limit: Option<TimeLimit>) -> Option<Duration> {
+    match limit {
+        Some(TimeLimit::Deadline(limit)) => Some(limit),
+        Some(TimeLimit::Timeout(_)) | None => None,
+    }
 }

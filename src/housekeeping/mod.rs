@@ -190,10 +190,6 @@ impl Housekeeper {
         } else {
             due.next_in
         };
-        // After an outage of the store every lease looks expired: everybody gets one lease to renew first.
-        if house.answers_for() >= LEASE_DURATION {
-            kept.taken_over = house.take_over(None).await?;
-        }
         let now = house.clock.monotonic();
         if self
             .pruned_at
@@ -202,6 +198,13 @@ impl Housekeeper {
             kept.pruned = house.store.prune(self.retention, BATCH_MAX).await?;
             // A full batch means that there is more: the next pass goes on with it.
             self.pruned_at = (kept.pruned < BATCH_MAX as u64).then_some(now);
+            if self.pruned_at.is_none() {
+                kept.next_in = Some(Duration::ZERO);
+            }
+        }
+        // After an outage of the store every lease looks expired: everybody gets one lease to renew first.
+        if house.answers_for() >= LEASE_DURATION {
+            kept.taken_over = house.take_over(None).await?;
         }
         Ok(kept)
     }

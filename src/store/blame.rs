@@ -66,7 +66,8 @@ impl LostExecutor {
     fn blame(&self, row: &TaskRow, rows: usize, has_more: bool) -> Blame {
         match self.trial {
             Some(trial) if trial == row.id => Blame::Charged,
-            Some(_) => Blame::Innocent,
+            // Most likely not, but the one on trial may be innocent too.
+            Some(_) => Blame::Suspected,
             None if rows == 1 && !has_more && self.is_new => Blame::Charged,
             None => Blame::Suspected,
         }

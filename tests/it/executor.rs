@@ -552,3 +552,20 @@ async fn an_action_is_accepted_as_soon_as_an_executor_offers_it() {
     drop(strict);
     world.stop([executor]).await;
 }
+
+#[tokio::test]
+async fn an_action_that_panics_before_its_first_await_fails() {
+    let world = World::embedded().await;
+    let registry = Registry::new().with_fn("hasty", |_: Context, number: u8| {
+        assert!(number > 1, "too few");
+        async move { Ok::<_, Failure>(number) }
+    });
+    let executor = world.executor_with(registry, &[("default", 1)]).await;
+    for _ in 0..3 {
+        let task = world.run(submission("hasty", &json!(1))).await;
+        assert_eq!(error(&task), "the action panicked: too few");
+    }
+    let task = world.run(submission("hasty", &json!(2))).await;
+    assert_eq!(output(&task), json!(2));
+    world.stop([executor]).await;
+}

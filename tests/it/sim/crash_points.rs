@@ -105,7 +105,7 @@ fn specs(chance: &mut Chance) -> Vec<Spec> {
         specs.push(cancelled);
     }
     // Enough of them that each executor makes sub-tasks.
-    for millis in [8_000, 8_300, 8_600] {
+    for millis in [8_000, 8_300, 8_600, 9_100, 9_700, 10_400] {
         let parent = Work {
             children: 1,
             ..work(300, false)

@@ -62,9 +62,9 @@ pub(crate) async fn a_task_on_trial_is_charged_and_its_neighbours_are_not(world:
     for _ in 0..4 {
         drop(world.store.take_over(None, 1).await.unwrap());
     }
-    assert_eq!(counts(world, tasks[0]).await, (0, 2));
+    assert_eq!(counts(world, tasks[0]).await, (0, 3));
     assert_eq!(counts(world, tasks[1]).await, (1, 2));
-    assert_eq!(counts(world, tasks[2]).await, (0, 2));
+    assert_eq!(counts(world, tasks[2]).await, (0, 3));
 }
 
 pub(crate) async fn a_trial_that_ended_before_the_crash_blames_nobody(world: &World) {

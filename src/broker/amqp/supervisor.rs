@@ -1,5 +1,6 @@
 //! What opens a link, watches it, and opens the next.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ use crate::clock::{Clock, Pauses};
 /// A link that lived this long was a good one: the next attempt comes soon again. One that keeps breaking at
 /// once shall not keep the broker busy with handshakes.
 const GOOD_LINK_DURATION: Duration = Duration::from_secs(10);
+
+/// How long a link must live until the broker is said to be back.
+const STEADY_DURATION: Duration = Duration::from_secs(3);
 
 /// How long publishes and consumers may take to finish before their link is closed under them.
 const FINISH_DURATION_MAX: Duration = Duration::from_secs(4);
@@ -48,11 +52,8 @@ impl Supervisor {
         loop {
             let (reason, is_over) = match next {
                 Ok(link) => {
-                    if std::mem::take(&mut is_lost) {
-                        tracing::info!("the broker is back");
-                    }
                     let begun = self.clock.monotonic();
-                    let is_over = self.use_up(&link).await;
+                    let is_over = self.use_up(&link, &mut is_lost).await;
                     if self.clock.monotonic().saturating_sub(begun) >= GOOD_LINK_DURATION {
                         pauses.reset();
                     }
@@ -81,17 +82,26 @@ impl Supervisor {
     }
 
     /// Lets everybody use the link until it breaks, or until they shall stop; answers whether they shall.
-    async fn use_up(&self, link: &Arc<Link>) -> bool {
+    async fn use_up(&self, link: &Arc<Link>, is_lost: &mut bool) -> bool {
         self.up(link);
-        let is_over = tokio::select! {
-            () = link.watch(&self.status) => false,
-            () = self.users.stopping() => {
-                tokio::select! {
-                    () = self.users.ended() => {}
-                    () = link.watch(&self.status) => {}
-                    () = self.clock.sleep(FINISH_DURATION_MAX) => {}
+        let mut watch = pin!(link.watch(&self.status));
+        let mut steady = pin!(self.clock.sleep(STEADY_DURATION));
+        let is_over = loop {
+            tokio::select! {
+                () = &mut watch => break false,
+                // Said late: a broker that starts up lets clients in, and throws them out again.
+                () = &mut steady, if *is_lost => {
+                    *is_lost = false;
+                    tracing::info!("the broker is back");
                 }
-                true
+                () = self.users.stopping() => {
+                    tokio::select! {
+                        () = self.users.ended() => {}
+                        () = &mut watch => {}
+                        () = self.clock.sleep(FINISH_DURATION_MAX) => {}
+                    }
+                    break true;
+                }
             }
         };
         link.fail("it was closed");

@@ -47,7 +47,7 @@ pub(super) fn queue(executor: ExecutorId) -> (QueueDeclareOptions, FieldTable) {
 /// Asks for the token of `executor`, if there is one: publishes it, on the connection for publishing. Then it waits for
 /// ever.
 ///
-/// A broker that takes no messages just now gives it later; who has none renews its lease more often.
+/// A broker that takes no messages just now gives it later; until then only the lease tells of a death.
 pub(super) async fn ask(executor: Option<ExecutorId>, link: Arc<Link>) {
     if let Some(executor) = executor
         && let Err(trouble) = publish(executor, &link).await

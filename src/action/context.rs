@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use async_trait::async_trait;
 use tokio::sync::watch;
 
+use super::durable::Journal;
+use super::host::Host;
 use crate::domain::limits::LOG_CHUNK_BYTES_MAX;
-use crate::domain::{Attempt, Failure, LogStream, Submission, Task, TaskId};
+use crate::domain::{Attempt, LogStream, Task};
 
 /// Why an attempt is asked to stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,35 +24,30 @@ pub enum Stop {
     LeaseEnds,
 }
 
-/// What the executor does for an action. The only thing an action needs of it.
-#[async_trait]
-pub trait Host: Send + Sync {
-    /// Stores a sub-task of the running task and announces it.
-    async fn submit_subtask(&self, id: TaskId, submission: Submission) -> Result<TaskId, Failure>;
-
-    /// Keeps a piece of log of at most `LOG_CHUNK_BYTES_MAX` bytes. Returns once it is stored, or dropped because the
-    /// attempt's log is full.
-    async fn write_log(&self, stream: LogStream, text: String);
-}
-
 /// What an action sees of the world. Clones are the same.
 #[derive(Clone)]
 pub struct Context {
     task: Arc<Task>,
     host: Arc<dyn Host>,
     stop: watch::Receiver<Option<Stop>>,
-    subtasks: Arc<AtomicU64>,
+    journal: Arc<Journal>,
 }
 
 impl Context {
     /// The context of one attempt of `task`, which is stopped through `stop`.
     pub fn new(task: Arc<Task>, host: Arc<dyn Host>, stop: watch::Receiver<Option<Stop>>) -> Self {
+        let may_be_stored = task.attempt > Attempt(1);
         Self {
             task,
+            journal: Journal::new(Arc::clone(&host), may_be_stored),
             host,
             stop,
-            subtasks: Arc::default(),
         }
+    }
+
+    /// The steps of this attempt: for whoever drives the action.
+    pub fn journal(&self) -> &Arc<Journal> {
+        &self.journal
     }
 
     /// The task that runs.
@@ -82,26 +77,6 @@ impl Context {
             // The executor is gone without a word: nothing will ever be asked.
             None => std::future::pending().await,
         }
-    }
-
-    /// Creates a sub-task: a task of its own, which any executor runs and which is cancelled with this one.
-    ///
-    /// The n-th call of each attempt names the same sub-task, so an action that runs again makes none twice, if it
-    /// creates them in the same order. Give the submission an id to choose otherwise.
-    ///
-    /// # Errors
-    ///
-    /// A [`Failure`] to return: its queue or action is unknown (fatal), or the store is away (retryable).
-    ///
-    /// # Cancel safety
-    ///
-    /// A dropped call may have created the sub-task.
-    pub async fn spawn(&self, submission: Submission) -> Result<TaskId, Failure> {
-        let count = self.subtasks.fetch_add(1, Ordering::Relaxed);
-        let id = submission
-            .id
-            .unwrap_or_else(|| TaskId::of_subtask(self.task.id, &count.to_string()));
-        self.host.submit_subtask(id, submission).await
     }
 
     /// Writes a line to the task's log. Returns once it is stored.

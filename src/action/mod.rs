@@ -2,6 +2,8 @@
 
 pub mod builtin;
 mod context;
+pub mod durable;
+mod host;
 mod registry;
 
 use std::future::Future;
@@ -9,7 +11,9 @@ use std::future::Future;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use context::{Context, Host, Stop};
+pub use context::{Context, Stop};
+pub use durable::{Joined, Operation, Results, Subtask, Subtasks};
+pub use host::{Host, SpawnBatch, SpawnedAs};
 pub use registry::{Registry, Running};
 
 use crate::domain::Failure;
@@ -59,8 +63,9 @@ pub trait Action: Send + Sync + 'static {
     /// # Cancel safety
     ///
     /// The future is dropped at any await when the task is cancelled, its time limit is over, or its executor
-    /// stops, after a grace in which [`Context::stopped`] tells. After a crash it runs again from its start
-    /// (unless the task's delivery is `once`).
+    /// stops, after a grace in which [`Context::stopped`] tells; and when it only waits for what is durable. After that, and
+    /// after a crash, it runs again from its start (after a crash not with delivery `once`), and the steps that are stored
+    /// are not repeated.
     fn run(
         &self,
         context: Context,

@@ -106,9 +106,40 @@ impl Speaker {
         self.about(Ingress::Control, nudge_key(executor), task, data)
     }
 
+    /// That a signal is stored for a task that `executor` runs, to whichever executor hears it.
+    pub fn signalled(&self, task: TaskId, executor: ExecutorId) -> Message {
+        let data = EventData {
+            executor: Some(executor.to_string()),
+            ..EventData::default()
+        };
+        let key = format!("{}.{task}", EventKind::Signalled);
+        self.saying(EventKind::Signalled, Ingress::Signals, key, task, data)
+    }
+
+    /// The same, to the executor that runs the task.
+    pub fn nudge_signalled(&self, executor: ExecutorId, task: TaskId) -> Message {
+        let data = EventData {
+            executor: Some(executor.to_string()),
+            ..EventData::default()
+        };
+        let key = nudge_key(executor);
+        self.saying(EventKind::Signalled, Ingress::Control, key, task, data)
+    }
+
     fn about(&self, ingress: Ingress, key: String, task: TaskId, data: EventData) -> Message {
+        self.saying(EventKind::CancelRequested, ingress, key, task, data)
+    }
+
+    fn saying(
+        &self,
+        kind: EventKind,
+        ingress: Ingress,
+        key: String,
+        task: TaskId,
+        data: EventData,
+    ) -> Message {
         let event = Event {
-            kind: EventKind::CancelRequested,
+            kind,
             id: self.next_id(),
             source: self.source.clone(),
             task,

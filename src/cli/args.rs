@@ -245,6 +245,18 @@ pub(super) enum TaskVerb {
         #[arg(long, default_value = "cancelled on the command line")]
         reason: String,
     },
+    /// Sends a signal to a task: it is kept until the task takes it.
+    Signal {
+        /// The task's id.
+        id: String,
+        /// The signal's name, such as `approved`.
+        name: String,
+        /// What it says, JSON: as text, `@FILE`, or `-` for stdin [default: null].
+        payload: Option<String>,
+        /// A word of your own for it: sent twice to a task it is one signal.
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+    },
     /// Says why a task is where it is: one verdict, and what it rests on.
     Why {
         /// The task's id.

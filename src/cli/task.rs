@@ -10,10 +10,13 @@ use super::process;
 use super::status::ExitStatus;
 use crate::client::{Client, Waited};
 use crate::config::Config;
-use crate::domain::limits::PAGE_MAX;
-use crate::domain::{LogChunk, LogPosition, PayloadLimits, Submission, Task, TaskId, TaskState};
+use crate::domain::limits::{PAGE_MAX, SIGNALS_MAX};
+use crate::domain::{
+    IdError, LogChunk, LogPosition, NewSignal, Payload, PayloadLimits, SignalName, Submission,
+    Task, TaskId, TaskState,
+};
 use crate::runtime::Runtime;
-use crate::store::{Cancelled, List, Listed};
+use crate::store::{Cancelled, List, Listed, Signalled};
 use crate::wire::{LogChunkJson, RetryJson, SubmissionJson, TaskJson, WhyJson};
 
 /// How long a wait without a limit lasts: one look follows the other.
@@ -57,6 +60,28 @@ pub(super) async fn run(
             show_end(output, &waited?)
         }
         TaskVerb::Cancel { id, reason } => cancel(&config, id.parse()?, &reason, output).await,
+        TaskVerb::Signal {
+            id,
+            name,
+            payload: said,
+            key,
+        } => {
+            let said = said.as_deref();
+            let signal = NewSignal {
+                task: id.parse()?,
+                name: SignalName::new(&name)
+                    .map_err(|error| Complaint::usage(error.to_string()))?,
+                key: key
+                    .map(|key| key.parse())
+                    .transpose()
+                    .map_err(|error: IdError| Complaint::usage(error.to_string()))?,
+                payload: said
+                    .map(|said| payload(said, config.limits.payload))
+                    .transpose()?
+                    .unwrap_or_else(Payload::null),
+            };
+            send(&config, signal, output).await
+        }
         TaskVerb::Show { id } => {
             let task = read(&config, id.parse()?).await?;
             show_task(output, &task)?;
@@ -158,7 +183,7 @@ fn submission(args: SubmitArgs, limits: PayloadLimits) -> Result<Submission, Com
     Ok(json.into_domain(limits)?)
 }
 
-fn payload(input: &str, limits: PayloadLimits) -> Result<crate::domain::Payload, Complaint> {
+fn payload(input: &str, limits: PayloadLimits) -> Result<Payload, Complaint> {
     let text = match input.strip_prefix('@') {
         _ if input == "-" => {
             let mut text = String::new();
@@ -170,7 +195,7 @@ fn payload(input: &str, limits: PayloadLimits) -> Result<crate::domain::Payload,
         })?,
         None => input.to_owned(),
     };
-    crate::domain::Payload::parse(&text, limits).map_err(|error| {
+    Payload::parse(&text, limits).map_err(|error| {
         let cause = std::error::Error::source(&error)
             .map(|cause| format!(" ({cause})"))
             .unwrap_or_default();
@@ -210,7 +235,9 @@ async fn cancel(
         Cancelled::Final(state) => Err(Complaint::failed(format!(
             "the task is final already: {state}"
         ))),
-        Cancelled::Accepted { cancelled, running } => {
+        Cancelled::Accepted {
+            cancelled, running, ..
+        } => {
             let (ended, stopping) = (cancelled.len(), running.len());
             output.say(&format!(
                 "cancelled {ended}, asked {stopping} that run to stop"
@@ -218,6 +245,35 @@ async fn cancel(
             Ok(ExitStatus::Done)
         }
     }
+}
+
+async fn send(config: &Config, signal: NewSignal, output: Output) -> Result<ExitStatus, Complaint> {
+    let (task, name) = (signal.task, signal.name.clone());
+    let session = Session::open(config).await?;
+    let answer = session.client.signal(signal).await;
+    session.close().await;
+    let said = match answer? {
+        Signalled::Stored { woken: Some(_), .. } => format!("`{name}` wakes the task"),
+        Signalled::Stored { woken: None, .. } => {
+            format!("`{name}` is stored until the task takes it")
+        }
+        Signalled::Known => "it was sent before, by the same key".to_owned(),
+        Signalled::Unknown => {
+            return Err(Complaint::failed(format!("there is no task `{task}`")));
+        }
+        Signalled::Final(state) => {
+            return Err(Complaint::failed(format!(
+                "the task is final already: {state}"
+            )));
+        }
+        Signalled::Full => {
+            return Err(Complaint::failed(format!(
+                "{SIGNALS_MAX} signals wait for the task already"
+            )));
+        }
+    };
+    output.say(&said);
+    Ok(ExitStatus::Done)
 }
 
 async fn why(config: &Config, id: TaskId, output: Output) -> Result<ExitStatus, Complaint> {

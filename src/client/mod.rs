@@ -16,10 +16,10 @@ use crate::background::Background;
 use crate::broker::{Broker, BrokerError, Credit, Deliveries, Outgoing, Source, Speaker};
 use crate::clock::Clock;
 use crate::domain::{
-    LogChunk, LogPosition, NewTask, OriginToken, PayloadLimits, Submission, Task, TaskId,
-    TaskState, WebId,
+    LogChunk, LogPosition, NewSignal, NewTask, OriginToken, PayloadLimits, Submission, Task,
+    TaskId, TaskState, WebId,
 };
-use crate::store::{Cancelled, GroupCommit, List, Listed, Store, Submitted};
+use crate::store::{Cancelled, GroupCommit, List, Listed, Signalled, Store, Submitted};
 use crate::wire::{EventKind, parse_events};
 use known::KnownActions;
 use waiters::Waiters;
@@ -285,7 +285,15 @@ impl Client {
     /// A dropped call may have stored the wish; then it is carried out.
     pub async fn cancel(&self, task: TaskId, reason: &str) -> Result<Cancelled, ClientError> {
         let answer = self.inner.store.cancel(task, reason).await?;
-        if let Cancelled::Accepted { cancelled, running } = &answer {
+        if let Cancelled::Accepted {
+            cancelled,
+            running,
+            ready,
+        } = &answer
+        {
+            for facts in ready {
+                self.inner.outgoing.announce(EventKind::Woken, facts).await;
+            }
             // An executor reports the ends and nudges whoever runs a task: results are not a web server's to say.
             for task in cancelled
                 .iter()
@@ -299,6 +307,32 @@ impl Client {
             }
             for facts in cancelled {
                 self.inner.waiters.wake(facts.id);
+            }
+        }
+        Ok(answer)
+    }
+
+    /// Sends a signal to a task: it is stored until the task takes it, and wakes the task if it waits for it. With `key`
+    /// it is one signal however often it is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Store`]; then it is unknown whether it was stored: send it again with the same key. An unknown or
+    /// final task is an answer, not an error.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped call may have stored the signal; then it is taken.
+    pub async fn signal(&self, signal: NewSignal) -> Result<Signalled, ClientError> {
+        let (task, outgoing) = (signal.task, &self.inner.outgoing);
+        let answer = self.inner.group.signal(signal).await?;
+        if let Signalled::Stored { woken, executor } = &answer {
+            if let Some(facts) = woken {
+                outgoing.announce(EventKind::Woken, facts).await;
+            }
+            if let Some(executor) = executor {
+                let message = outgoing.speaker().signalled(task, *executor);
+                outgoing.say(message).await;
             }
         }
         Ok(answer)
@@ -405,6 +439,7 @@ impl Client {
     fn named(&self, submission: Submission) -> NewTask {
         let inner = &self.inner;
         NewTask {
+            fan_out: None,
             id: submission
                 .id
                 .unwrap_or_else(|| TaskId::new(inner.clock.now(), inner.clock.random())),

@@ -123,12 +123,15 @@ kinds! {
     Request = "request",
     /// A wish to cancel is whole, and no task waits beside it.
     Wish = "wish",
-    /// What waits has somebody to wake it. In this version nobody wakes `blocked` and `suspended`.
+    /// What waits has somebody to wake it: a `blocked` task has siblings before it, a `suspended` one says what it waits
+    /// for, and that has not happened.
     Waker = "waker",
     /// A task's root is its parent's; without a parent itself.
     Tree = "tree",
-    /// What is below a cancelled task is cancelled, or asked to stop.
+    /// What is below a task that has ended is cancelled, asked to stop, or about to be; or it outlives its parent.
     Outlived = "outlived",
+    /// What sub-tasks were spawned together, and how many of them are open, is what their parent counts.
+    FanOut = "fan_out",
     /// An open task's queue exists.
     Queue = "queue",
     /// No more attempts failed than were made.
@@ -161,9 +164,10 @@ impl ViolationKind {
             Self::StrayRequest => format!("there is a request to cancel it, and it is {}", quoted(state)),
             Self::Request => "it runs and shall be cancelled, and has no `cancel_request`: its executor is never told".to_owned(),
             Self::Wish => format!("it is `{state}` and shall be cancelled, or the wish is only half there"),
-            Self::Waker => format!("it is `{state}`, and nothing in this version wakes it: cancel it"),
+            Self::Waker => format!("it is `{state}`, and nothing wakes it that it says to wait for: cancel it"),
             Self::Tree => "its `root` is not its parent's, or it is its own parent".to_owned(),
-            Self::Outlived => format!("it is `{state}` below a cancelled task: cancel it"),
+            Self::Outlived => format!("it is `{state}` below a task that has ended: cancel it"),
+            Self::FanOut => "it counts its sub-tasks wrongly, so its join may never end: cancel it".to_owned(),
             Self::Queue => format!("it is `{state}` in a queue that was never created"),
             Self::Counts => "it has more `failures` than attempts".to_owned(),
             Self::Executor => "it was released and never found lost".to_owned(),
@@ -190,6 +194,7 @@ impl ViolationKind {
             | Self::Waker
             | Self::Tree
             | Self::Outlived
+            | Self::FanOut
             | Self::Queue
             | Self::Counts
             | Self::Executor

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::Payload;
+use super::{Payload, StepName};
 
 /// What follows a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,9 @@ pub struct Failure {
     pub message: String,
     /// The action's own error, as JSON.
     pub detail: Option<Payload>,
+    /// The step that failed, when the attempt failed because of one: it runs again with the next attempt, or an operator
+    /// lets the task go on without it.
+    pub step: Option<StepName>,
 }
 
 /// Bytes of a failure's message that are kept; the rest belongs into its detail or the log.
@@ -54,6 +57,7 @@ impl Failure {
             verdict: Verdict::Fatal,
             message: sentence(&message),
             detail: None,
+            step: None,
         }
     }
 
@@ -63,6 +67,7 @@ impl Failure {
             verdict: Verdict::Retry { after: None },
             message: sentence(&message),
             detail: None,
+            step: None,
         }
     }
 
@@ -80,6 +85,15 @@ impl Failure {
     pub fn with_detail<T: serde::Serialize + ?Sized>(self, detail: &T) -> Self {
         Self {
             detail: Payload::of(detail).ok(),
+            ..self
+        }
+    }
+
+    /// The same failure, of the step `step`.
+    #[must_use]
+    pub fn of_step(self, step: StepName) -> Self {
+        Self {
+            step: Some(step),
             ..self
         }
     }

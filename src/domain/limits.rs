@@ -47,6 +47,15 @@ pub const PAGE_DEFAULT: usize = 100;
 /// Tasks of one tree that are shown or cancelled together.
 pub const TREE_MAX: usize = 10_000;
 
+/// Sub-tasks that one call may spawn.
+pub const SUBTASKS_MAX: u32 = 100_000;
+
+/// Steps of one task whose outcomes are stored. All of them are read when its next attempt begins.
+pub const STEPS_MAX: u32 = 10_000;
+
+/// Signals of one task that nobody has taken yet; further ones are refused.
+pub const SIGNALS_MAX: u32 = 1_000;
+
 /// Tasks that are counted before one in its queue: whoever has to wait for more need not know how many.
 pub const AHEAD_MAX: u64 = 10_000;
 

@@ -89,6 +89,49 @@ name!(
     is_executor_name
 );
 
+name!(
+    /// The name of a step of one task, by which its outcome is found again: letters, digits and `_-./#[]=@`, at most 100
+    /// bytes. Names with `:` are those that Longshore gives by itself: `sleep:1`.
+    StepName,
+    "a step",
+    "letters, digits and `_-./#[]=@`, at most 100",
+    is_step_name
+);
+name!(
+    /// The name of a signal: words of letters, digits, `_` and `-`, joined by dots: `approved`. At most 100 bytes.
+    SignalName,
+    "a signal",
+    "letters, digits, `_`, `-`, in words joined by dots, at most 100",
+    is_action_name
+);
+
+impl StepName {
+    /// The name that a step has which its action did not name: `sleep:2` is the second sleep.
+    pub fn numbered(what: &str, number: u32) -> Self {
+        Self(Arc::from(format!("{what}:{number}")))
+    }
+
+    /// The step that waits for the sub-tasks which this one has spawned.
+    pub fn joined(&self) -> Self {
+        Self(Arc::from(format!("{self}:join")))
+    }
+
+    /// The name that a row says: also one that Longshore has given.
+    ///
+    /// # Errors
+    ///
+    /// [`NameError`]: nobody could have written it.
+    pub fn stored(text: &str) -> Result<Self, NameError> {
+        let is_ours = text.len() <= 2 * STEP_NAME_MAX
+            && text.bytes().all(|byte| byte == b':' || is_step_byte(byte));
+        if is_ours && !text.is_empty() {
+            Ok(Self(Arc::from(text)))
+        } else {
+            Self::new(text)
+        }
+    }
+}
+
 impl QueueName {
     /// The queue of tasks that name none. It always exists.
     pub fn default_queue() -> Self {
@@ -103,6 +146,17 @@ fn is_word_byte(byte: u8) -> bool {
 fn is_action_name(text: &str) -> bool {
     let is_word = |word: &str| !word.is_empty() && word.bytes().all(is_word_byte);
     text.len() <= 100 && text.split('.').all(is_word)
+}
+
+/// Bytes of a step's name that an action may choose.
+const STEP_NAME_MAX: usize = 100;
+
+fn is_step_byte(byte: u8) -> bool {
+    is_word_byte(byte) || b"./#[]=@".contains(&byte)
+}
+
+fn is_step_name(text: &str) -> bool {
+    !text.is_empty() && text.len() <= STEP_NAME_MAX && text.bytes().all(is_step_byte)
 }
 
 fn is_queue_name(text: &str) -> bool {

@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::limits::CRASHES_MAX;
-use super::{Attempt, Delivery, Failure, OnFailure, Options, Payload, TaskEvent, TaskId, Verdict};
+use super::{
+    Attempt, Delivery, Failure, FanOutPlace, OnFailure, Options, Payload, TaskEvent, TaskId,
+    Verdict, WaitingFor,
+};
 
 /// What an attempt leaves behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +30,13 @@ pub enum Ending {
     Cancelled(Failure),
     /// It was given back unfinished: its executor stops.
     Released,
+    /// Only durable waits are left.
+    Suspended {
+        /// What wakes the task.
+        waiting_for: WaitingFor,
+        /// When its timer does, by the store's clock; `None` without [`WaitingFor::has_timer`].
+        wakes_at: Option<Timestamp>,
+    },
 }
 
 impl Ending {
@@ -37,6 +49,7 @@ impl Ending {
             Self::RetryPlanned { .. } => TaskEvent::RetryPlanned,
             Self::Cancelled(_) => TaskEvent::Cancelled,
             Self::Released => TaskEvent::Released,
+            Self::Suspended { .. } => TaskEvent::Suspended,
         }
     }
 }
@@ -50,6 +63,8 @@ pub struct Settlement {
     pub attempt: Attempt,
     /// How it ended.
     pub ending: Ending,
+    /// Where the task belongs that its parent has spawned with others: its end is counted there.
+    pub fan_out: Option<FanOutPlace>,
 }
 
 /// What follows when an attempt fails: the only place where retry, failure and pause are chosen.

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::limits::{DURATION_MAX, LABEL_BYTES_MAX, LABELS_MAX};
 use super::{
-    ActionName, Delivery, IdempotencyKey, OnFailure, OriginToken, Payload, PayloadError,
-    PayloadLimits, QueueName, RetryPolicy, TaskId,
+    ActionName, Delivery, FanOutPlace, IdempotencyKey, OnFailure, OriginToken, Payload,
+    PayloadError, PayloadLimits, QueueName, RetryPolicy, TaskId,
 };
 
 /// Words of a submitter on a task: names with values, at most [`LABELS_MAX`].
@@ -59,6 +59,8 @@ pub struct Submission {
     pub deadline: Option<Timestamp>,
     /// The task it belongs to.
     pub parent: Option<TaskId>,
+    /// Whether it goes on when its parent has ended or is cancelled. Otherwise it is cancelled with it.
+    pub outlives_parent: bool,
     /// How it is to be run.
     pub options: Options,
 }
@@ -97,6 +99,8 @@ pub struct NewTask {
     pub origin: Option<OriginToken>,
     /// All that was asked for.
     pub submission: Submission,
+    /// Where it belongs, if its parent spawns it with others.
+    pub fan_out: Option<FanOutPlace>,
 }
 
 impl Submission {
@@ -113,6 +117,7 @@ impl Submission {
             run_at: None,
             deadline: None,
             parent: None,
+            outlives_parent: false,
             options: Options::default(),
         }
     }
@@ -137,6 +142,15 @@ impl Submission {
     pub fn with_retry(mut self, retry: RetryPolicy) -> Self {
         self.options.retry = retry;
         self
+    }
+
+    /// The same request, for a task that goes on when its parent has ended.
+    #[must_use]
+    pub fn outliving_parent(self) -> Self {
+        Self {
+            outlives_parent: true,
+            ..self
+        }
     }
 
     /// The same request, to be found by the label `name`.

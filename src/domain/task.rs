@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::submission::{Labels, Options};
 use super::{
-    ActionName, ExecutorId, Failure, IdError, IdempotencyKey, OriginToken, Payload, QueueName,
-    TaskId, TaskState,
+    ActionName, ExecutorId, Failure, FanOutPlace, IdError, IdempotencyKey, OriginToken, Payload,
+    QueueName, TaskId, TaskState, WaitingFor,
 };
 
 /// The number of a run of a task, counted from 1; 0 before the first. It is the fencing token: a write that
@@ -111,6 +111,10 @@ pub struct Task {
     pub error: Option<Failure>,
     /// The task that made it.
     pub parent: Option<TaskId>,
+    /// Where it belongs, if its parent has spawned it with others.
+    pub fan_out: Option<FanOutPlace>,
+    /// Whether it goes on when its parent has ended.
+    pub outlives_parent: bool,
     /// The topmost task of its tree; itself when it has no parent.
     pub root: TaskId,
     /// The web server process that submitted it.
@@ -135,6 +139,8 @@ pub struct Task {
     pub finished_at: Option<Timestamp>,
     /// When somebody asked for its cancellation while it ran.
     pub cancel_requested_at: Option<Timestamp>,
+    /// What wakes it while it is suspended.
+    pub waiting_for: Option<WaitingFor>,
 }
 
 /// What announcements, events and taps say of a task: ids and routing facts, never a payload.
@@ -182,6 +188,8 @@ impl Task {
             output: None,
             error: None,
             parent: submission.parent,
+            fan_out: None,
+            outlives_parent: submission.outlives_parent,
             root: id,
             origin: None,
             labels: submission.labels.clone(),
@@ -194,6 +202,7 @@ impl Task {
             started_at: None,
             finished_at: None,
             cancel_requested_at: None,
+            waiting_for: None,
         }
     }
 

@@ -10,17 +10,18 @@ use super::host::AttemptHost;
 use super::lease::FENCE_GRACE;
 use super::running::Running;
 use super::{STOP_GRACE, Shared, trial};
+use crate::action::durable::{Drive, Driven};
 use crate::action::{Context, Stop};
 use crate::clock::Pauses;
 use crate::domain::{
-    Ending, Failure, Payload, Settlement, Task, TaskFacts, TaskState, ending_of_failure,
+    Ending, Failure, FanOutPlace, Settlement, Task, TaskFacts, TaskState, ending_of_failure,
     ending_of_loss,
 };
 use crate::store::Settled;
 use crate::wire::EventKind;
 
-/// What an action's future came to: its result, or `None` when it was dropped.
-pub(super) type Finished = Option<Result<Payload, Failure>>;
+/// What an action's future came to; `None` when it was dropped.
+pub(super) type Finished = Option<Driven>;
 
 /// Runs a claimed task to the end of this attempt. When it returns, the end is stored, or somebody else owns
 /// the task.
@@ -41,7 +42,17 @@ pub(super) async fn run(shared: &Arc<Shared>, task: Task) {
     };
     let stop = running.stop().borrow().clone();
     let ending = match (result, stop) {
-        (Some(Ok(output)), _) => match output.within(shared.limits) {
+        (
+            Some(Driven::Suspended {
+                waiting_for,
+                wakes_at,
+            }),
+            None,
+        ) => Ending::Suspended {
+            waiting_for,
+            wakes_at,
+        },
+        (Some(Driven::Ended(Ok(output))), _) => match output.within(shared.limits) {
             Ok(output) => Ending::Succeeded(output),
             Err(error) => {
                 let failure = Failure::fatal(format!("the output is refused: {error}"));
@@ -74,12 +85,12 @@ pub(super) async fn run(shared: &Arc<Shared>, task: Task) {
             }
             None => Ending::Released,
         },
-        (Some(Err(failure)), None) => {
+        (Some(Driven::Ended(Err(failure))), None) => {
             ending_of_failure(&options, failures, failure, shared.clock.chance())
         }
         (None, None) => Ending::Released, // Its action is not known here any more.
     };
-    settle(shared, facts, ending).await;
+    settle(shared, facts, ending, task.fan_out.clone()).await;
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -131,13 +142,18 @@ pub(super) async fn until_it_ends(
     }));
     let future = match begun {
         Ok(future) => future?,
-        Err(panic) => return Some(Err(panicked(panic.as_ref()))),
+        Err(panic) => return Some(Driven::Ended(Err(panicked(panic.as_ref())))),
     };
-    let mut future = AssertUnwindSafe(future).catch_unwind();
+    let caught = AssertUnwindSafe(future)
+        .catch_unwind()
+        .map(|result| result.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))));
+    let journal = stopped.journal();
+    running.begun(journal);
+    let mut future = Drive::new(Box::pin(caught), Arc::clone(journal));
     let over = pass(shared, limit);
     tokio::select! {
         biased;
-        result = &mut future => return Some(result.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))),
+        driven = &mut future => return Some(told_of_changes(&stopped, driven).await),
         () = over => running.ask(Stop::TimeLimit),
         _ = stopped.stopped() => {}
     }
@@ -147,9 +163,31 @@ pub(super) async fn until_it_ends(
     };
     tokio::select! {
         biased;
-        result = &mut future => Some(result.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))),
+        driven = &mut future => Some(driven),
         () = shared.clock.sleep(grace) => None,
     }
+}
+
+/// Says in the task's log which stored steps an action that has ended did not ask for.
+async fn told_of_changes(context: &Context, driven: Driven) -> Driven {
+    let names = match &driven {
+        Driven::Ended(_) => context.journal().not_asked_for(),
+        Driven::Suspended { .. } => return driven,
+    };
+    if !names.is_empty() {
+        let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+        let names = names.join(", ");
+        let task = context.task();
+        tracing::warn!(task.id = %task.id,
+            "Task `{}` has stored steps that its action `{}` did not ask for, so its code has changed since: {names}",
+            task.id, task.action);
+        context
+            .log(format!(
+                "-- stored steps were not asked for, so the code has changed since they ran: {names} --"
+            ))
+            .await;
+    }
+    driven
 }
 
 /// Waits until the limit is over, if there is one.
@@ -172,18 +210,49 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> Failure {
 }
 
 /// Stores the end of an attempt, for as long as it takes: nobody else can know it.
-async fn settle(shared: &Arc<Shared>, facts: TaskFacts, ending: Ending) {
+async fn settle(
+    shared: &Arc<Shared>,
+    facts: TaskFacts,
+    ending: Ending,
+    fan_out: Option<FanOutPlace>,
+) {
+    let ready_as = match &ending {
+        Ending::Suspended { .. } => EventKind::Woken,
+        Ending::Succeeded(_)
+        | Ending::Failed(_)
+        | Ending::Paused(_)
+        | Ending::RetryPlanned { .. }
+        | Ending::Cancelled(_)
+        | Ending::Released => EventKind::Released,
+    };
     let mut pauses = Pauses::new(&shared.clock);
     let settlement = Settlement {
         task: facts.id,
         attempt: facts.attempt,
         ending,
+        fan_out,
     };
+    if let Ending::Suspended {
+        wakes_at: Some(wakes_at),
+        ..
+    } = settlement.ending
+    {
+        shared.tell_of_timer(wakes_at);
+    }
     let id = facts.id;
     let mut is_in_doubt = false;
     loop {
         match shared.group.settle(shared.id, settlement.clone()).await {
-            Ok(Settled::Stored { state, .. }) => return report(shared, facts, state).await,
+            Ok(Settled::Stored { state, ready, .. }) => {
+                for woken in ready.iter().filter(|woken| woken.id != id) {
+                    shared.outgoing.announce(EventKind::Woken, woken).await;
+                }
+                let parent = settlement.fan_out.as_ref().map(|place| place.parent);
+                if let Some(parent) = parent.filter(|_| state.is_final()) {
+                    shared.running.nudge(parent); // If it runs here it need not look for itself.
+                }
+                return report(shared, facts, state, ready_as).await;
+            }
             Ok(Settled::Stale) if is_in_doubt && was_stored(shared, &facts).await => return,
             Ok(Settled::Stale) => return tell_stale(shared, &facts).await,
             Err(error) => {
@@ -228,17 +297,17 @@ async fn was_stored(shared: &Arc<Shared>, facts: &TaskFacts) -> bool {
     };
     let is_ours = task.attempt == facts.attempt && task.executor == Some(shared.id);
     if is_ours && task.state != TaskState::Running {
-        report(shared, facts.clone(), task.state).await;
+        report(shared, facts.clone(), task.state, EventKind::Released).await;
         return true;
     }
     false
 }
 
 /// Says what is committed: to whoever waits, or to whoever goes on.
-async fn report(shared: &Arc<Shared>, facts: TaskFacts, state: TaskState) {
+async fn report(shared: &Arc<Shared>, facts: TaskFacts, state: TaskState, ready_as: EventKind) {
     let facts = TaskFacts { state, ..facts };
     match state {
-        TaskState::Ready => shared.outgoing.announce(EventKind::Released, &facts).await,
+        TaskState::Ready => shared.outgoing.announce(ready_as, &facts).await,
         TaskState::Scheduled => {
             shared.outgoing.report(facts);
             shared.scheduled.notify_one();

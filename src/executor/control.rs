@@ -7,8 +7,9 @@ use std::sync::Arc;
 use super::Shared;
 use crate::action::Stop;
 use crate::broker::{Credit, Delivery};
-use crate::domain::{ExecutorId, TaskFacts, TaskId, TaskState};
-use crate::store::{Cancelled, StoreError};
+use crate::domain::limits::SIGNALS_MAX;
+use crate::domain::{ExecutorId, NewSignal, Payload, SignalName, TaskFacts, TaskId, TaskState};
+use crate::store::{Cancelled, Signalled, StoreError};
 use crate::wire::{Event, EventKind, parse_events};
 
 /// Signals that may be carried out at once.
@@ -27,23 +28,122 @@ pub(super) async fn carry_out(shared: &Arc<Shared>, delivery: Delivery) {
         }
     };
     for event in events {
-        if event.kind != EventKind::CancelRequested {
-            tracing::warn!(event.kind = %event.kind, "A signal is not one that can be carried out: ignored");
-            continue;
-        }
-        match shared
-            .until_answered(event.task, || cancel(shared, &event))
-            .await
-        {
+        let carried_out = match event.kind {
+            EventKind::CancelRequested => {
+                let ask = || cancel(shared, &event);
+                shared.until_answered(event.task, ask).await
+            }
+            EventKind::Signal => match signal_of(shared, &event) {
+                Ok(signal) => {
+                    let ask = || store_signal(shared, &signal);
+                    shared.until_answered(event.task, ask).await
+                }
+                Err(reason) => {
+                    tracing::warn!(task.id = %event.task, reason, "A signal for task `{}` is refused: to the dead", event.task);
+                    return delivery.reject();
+                }
+            },
+            EventKind::Signalled => {
+                look_again(shared, &event).await;
+                continue;
+            }
+            EventKind::Created
+            | EventKind::Succeeded
+            | EventKind::Failed
+            | EventKind::Cancelled
+            | EventKind::Paused
+            | EventKind::Suspended
+            | EventKind::Retried
+            | EventKind::Released
+            | EventKind::Woken => {
+                tracing::warn!(event.kind = %event.kind, "A signal is not one that can be carried out: ignored");
+                continue;
+            }
+        };
+        match carried_out {
             Some(Ok(())) => {}
             Some(Err(error)) => {
-                tracing::error!(task.id = %event.task, error = %error, "A cancel cannot be carried out: to the dead");
+                tracing::error!(task.id = %event.task, error = %error, "A signal cannot be carried out: to the dead");
                 return delivery.reject();
             }
             None => return, // The broker lends it to somebody else.
         }
     }
     delivery.ack();
+}
+
+/// The signal that an event brings.
+fn signal_of(shared: &Arc<Shared>, event: &Event) -> Result<NewSignal, String> {
+    let name = event
+        .data
+        .signal
+        .as_deref()
+        .ok_or("`data.signal`, its name, is missing")?;
+    let payload = event.data.payload.clone().unwrap_or_else(Payload::null);
+    // Sent again, the same event is the same signal.
+    let key = match &event.data.key {
+        Some(key) => key.clone(),
+        None => format!("{}#{}", event.source, event.id),
+    };
+    Ok(NewSignal {
+        task: event.task,
+        name: SignalName::new(name).map_err(|error| format!("`data.signal`: {error}"))?,
+        key: Some(
+            key.parse()
+                .map_err(|error| format!("`data.key`: {error}"))?,
+        ),
+        payload: payload
+            .within(shared.limits)
+            .map_err(|error| format!("`data.payload`: {error}"))?,
+    })
+}
+
+async fn store_signal(shared: &Arc<Shared>, signal: &NewSignal) -> Result<(), StoreError> {
+    let (task, name) = (signal.task, &signal.name);
+    match shared.group.signal(signal.clone()).await? {
+        Signalled::Stored { woken, executor } => {
+            if let Some(facts) = woken {
+                shared.outgoing.announce(EventKind::Woken, &facts).await;
+            }
+            if let Some(executor) = executor {
+                nudge_signalled(shared, task, executor).await;
+            }
+        }
+        Signalled::Known => {}
+        Signalled::Unknown => {
+            tracing::warn!(task.id = %task, "The signal `{name}` came for task `{task}`, which is not known");
+        }
+        Signalled::Final(state) => {
+            tracing::info!(task.id = %task, "The signal `{name}` came too late for task `{task}`: it is `{state}`");
+        }
+        Signalled::Full => {
+            tracing::warn!(task.id = %task,
+                "The signal `{name}` is dropped: {SIGNALS_MAX} wait for task `{task}` already");
+        }
+    }
+    Ok(())
+}
+
+/// A signal is stored for a task that ran when it came.
+async fn look_again(shared: &Arc<Shared>, event: &Event) {
+    let executor = event.data.executor.as_deref();
+    let executor: Option<ExecutorId> = executor.and_then(|id| id.parse().ok());
+    match executor {
+        Some(executor) if executor != shared.id => {
+            nudge_signalled(shared, event.task, executor).await
+        }
+        // If it runs here no more, whoever runs it next looks by itself.
+        Some(_) | None => {
+            shared.running.nudge(event.task);
+        }
+    }
+}
+
+async fn nudge_signalled(shared: &Arc<Shared>, task: TaskId, executor: ExecutorId) {
+    if !shared.running.nudge(task) && executor != shared.id {
+        let nudge = shared.outgoing.speaker().nudge_signalled(executor, task);
+        shared.outgoing.say(nudge).await;
+    }
 }
 
 async fn cancel(shared: &Arc<Shared>, event: &Event) -> Result<(), StoreError> {
@@ -65,7 +165,14 @@ async fn cancel(shared: &Arc<Shared>, event: &Event) -> Result<(), StoreError> {
         }
         Cancelled::Final(TaskState::Cancelled) => report_again(shared, event.task).await?,
         Cancelled::Final(_) => {}
-        Cancelled::Accepted { cancelled, running } => {
+        Cancelled::Accepted {
+            cancelled,
+            running,
+            ready,
+        } => {
+            for facts in &ready {
+                shared.outgoing.announce(EventKind::Woken, facts).await;
+            }
             for facts in cancelled {
                 shared.outgoing.report(facts);
             }

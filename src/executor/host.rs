@@ -1,23 +1,34 @@
 //! What an executor does for the actions it runs.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::sync::oneshot;
 
 use super::Shared;
-use crate::action::Host;
-use crate::domain::limits::LOG_BYTES_MAX;
+use crate::action::{Host, SpawnBatch, SpawnedAs, Stop};
+use crate::domain::limits::{BATCH_MAX, LOG_BYTES_MAX};
 use crate::domain::{
-    Failure, LogChunk, LogPosition, LogStream, NewTask, Submission, Task, TaskId, TaskState,
+    Failure, FanOut, FanOutPlace, LogChunk, LogPosition, LogStream, NewTask, Payload, SignalName,
+    Step, StepName, StepRecord, Submission, Task, TaskId,
 };
-use crate::store::Submitted;
+use crate::store::{Recorded, Spawn, Spawned, StoreError, TakeSignal, TookSignal};
 use crate::wire::EventKind;
+
+/// Why what was spawned together is cancelled.
+const SIBLINGS_FAILED: &str = "too many of its siblings have failed";
 
 /// The host of one attempt.
 pub(super) struct AttemptHost {
     shared: Arc<Shared>,
     task: Arc<Task>,
+    /// When the attempt was begun, on the process's monotonic clock: the store's clock goes on from `started_at`.
+    begun_at: Duration,
     /// Bytes of log so far, kept or not.
     logged: AtomicU64,
 }
@@ -25,19 +36,90 @@ pub(super) struct AttemptHost {
 impl AttemptHost {
     pub(super) fn new(shared: Arc<Shared>, task: Arc<Task>) -> Self {
         Self {
+            begun_at: shared.clock.monotonic(),
             shared,
             task,
             logged: AtomicU64::new(0),
         }
     }
-}
 
-impl AttemptHost {
-    /// The task `known`, which has the idempotency key of `submission`, if it is the same wish.
-    async fn same(&self, submission: &Submission, known: TaskId) -> Result<TaskId, Failure> {
-        let differences = self.shared.group.differences(submission, known).await?;
+    /// Asks the store until it has answered. Never returns when the executor stops meanwhile.
+    ///
+    /// The question goes on beside the action: one that is not polled any more, or dropped, must neither keep a connection
+    /// of the store nor leave a transaction in its middle.
+    async fn ask<T, R>(
+        &self,
+        ask: impl Fn(Arc<Shared>) -> R + Send + Sync + 'static,
+    ) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        R: Future<Output = Result<T, StoreError>> + Send,
+    {
+        let (answer, answered) = oneshot::channel();
+        let (shared, task) = (Arc::clone(&self.shared), self.task.id);
+        self.shared.attempts.spawn(async move {
+            let asked = shared
+                .until_answered(task, || ask(Arc::clone(&shared)))
+                .await;
+            if let Some(asked) = asked {
+                drop(answer.send(asked)); // Nobody waits any more: the action was dropped.
+            }
+        });
+        match answered.await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => self.stopped().await,
+        }
+    }
+
+    /// The attempt is not the task's any more: whatever it waits for will not come.
+    async fn stale<T>(&self) -> T {
+        self.shared.running.stop(self.task.id, Stop::Released);
+        self.stopped().await
+    }
+
+    async fn stopped<T>(&self) -> T {
+        std::future::pending().await
+    }
+
+    /// The sub-task that `submission` makes.
+    fn subtask(
+        &self,
+        submission: Submission,
+        name: &StepName,
+        place: u32,
+    ) -> Result<NewTask, Failure> {
+        let submission = Submission {
+            parent: Some(self.task.id),
+            ..submission
+        };
+        let submission = submission
+            .checked(self.shared.limits)
+            .map_err(|error| Failure::fatal(sentence(&error)))?;
+        let id = submission
+            .id
+            .unwrap_or_else(|| TaskId::of_subtask(self.task.id, &format!("{name}/{place}")));
+        Ok(NewTask {
+            id,
+            origin: self.task.origin.clone(),
+            submission,
+            fan_out: Some(FanOutPlace {
+                parent: self.task.id,
+                name: name.clone(),
+                place,
+            }),
+        })
+    }
+
+    /// The task `known`, which has the id or the idempotency key of `submission`, if it is the same wish.
+    async fn same(&self, submission: &Submission, known: TaskId) -> Result<SpawnedAs, Failure> {
+        let submission = submission.clone();
+        let ask = move |shared: Arc<Shared>| {
+            let submission = submission.clone();
+            async move { shared.group.differences(&submission, known).await }
+        };
+        let differences = self.ask(ask).await?;
         match differences.first() {
-            None => Ok(known),
+            None => Ok(SpawnedAs::Known(known)),
             Some(difference) => Err(Failure::fatal(format_args!(
                 "the idempotency key of the sub-task belongs to the task `{known}`, which differs in `{}`",
                 difference.field
@@ -48,38 +130,165 @@ impl AttemptHost {
 
 #[async_trait]
 impl Host for AttemptHost {
-    async fn submit_subtask(&self, id: TaskId, submission: Submission) -> Result<TaskId, Failure> {
-        let submission = Submission {
-            parent: Some(self.task.id),
-            ..submission
+    fn now(&self) -> Timestamp {
+        let elapsed = self.shared.clock.monotonic().saturating_sub(self.begun_at);
+        let started = self.task.started_at.unwrap_or(Timestamp::UNIX_EPOCH);
+        started.saturating_add(elapsed).unwrap_or(Timestamp::MAX)
+    }
+
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        self.shared.clock.sleep(duration)
+    }
+
+    fn chance(&self) -> f64 {
+        self.shared.clock.chance()
+    }
+
+    async fn may_go_on(&self) {
+        self.shared.running.unfenced().await;
+    }
+
+    async fn steps(&self) -> Result<Vec<Step>, Failure> {
+        let task = self.task.id;
+        self.ask(move |shared| async move { shared.store.steps(task).await })
+            .await
+    }
+
+    async fn record(&self, step: Step) {
+        let record = StepRecord {
+            task: self.task.id,
+            attempt: self.task.attempt,
+            step,
         };
-        let submission = submission
-            .checked(self.shared.limits)
-            .map_err(|error| Failure::fatal(sentence(&error)))?;
-        let task = NewTask {
-            id,
-            origin: self.task.origin.clone(),
-            submission: submission.clone(),
+        let ask = move |shared: Arc<Shared>| {
+            let record = record.clone();
+            async move { shared.group.record(shared.id, record).await }
         };
-        // Its id makes it the same sub-task however often it is submitted, so a store that is away is waited for: it
-        // is no failure of the action.
-        let submit = || self.shared.group.submit(task.clone());
-        let Some(submitted) = self.shared.until_answered(id, submit).await else {
-            return Err(Failure::retry("the executor stops"));
-        };
-        let facts = match submitted? {
-            Submitted::Stored(facts) => facts,
-            Submitted::Known(facts) if facts.id == id => facts,
-            // Somebody else made it, with the same idempotency key.
-            Submitted::Known(facts) => return self.same(&submission, facts.id).await,
-            Submitted::Refused(refusal) => return Err(Failure::fatal(refusal)),
-        };
-        // Known before, by a try whose answer was lost or by a former attempt: whether it was announced, nobody knows.
-        if [TaskState::Ready, TaskState::Scheduled].contains(&facts.state) {
-            let outgoing = &self.shared.outgoing;
-            outgoing.announce(EventKind::Created, &facts).await;
+        match self.ask(ask).await {
+            Ok(Recorded::Stored) => {}
+            Ok(Recorded::Stale) => self.stale().await,
+            Err(failure) => {
+                // Whether it is stored nobody knows: the next attempt will see.
+                tracing::error!(task.id = %self.task.id, error = failure.message, "A step of task `{}` cannot be stored", self.task.id);
+                self.stale().await
+            }
         }
-        Ok(id)
+    }
+
+    async fn take_signal(
+        &self,
+        signal: &SignalName,
+        step: &StepName,
+        place: u32,
+    ) -> Option<Payload> {
+        let wish = TakeSignal {
+            task: self.task.id,
+            attempt: self.task.attempt,
+            signal: signal.clone(),
+            step: step.clone(),
+            place,
+        };
+        let ask = move |shared: Arc<Shared>| {
+            let wish = wish.clone();
+            async move { shared.store.take_signal(shared.id, &wish).await }
+        };
+        match self.ask(ask).await {
+            Ok(TookSignal::Taken(payload)) => Some(payload),
+            Ok(TookSignal::NoneYet) => None,
+            Ok(TookSignal::Stale) => self.stale().await,
+            Err(failure) => {
+                tracing::error!(task.id = %self.task.id, error = failure.message, "A signal of task `{}` cannot be taken", self.task.id);
+                self.stale().await
+            }
+        }
+    }
+
+    async fn spawn(&self, batch: SpawnBatch) -> Result<SpawnedAs, Failure> {
+        let SpawnBatch {
+            name,
+            plan,
+            first_place,
+            submissions,
+            last,
+        } = batch;
+        let numbered = submissions.into_iter().zip(first_place..);
+        let subtasks = numbered.map(|(submission, place)| self.subtask(submission, &name, place));
+        let spawn = Arc::new(Spawn {
+            parent: self.task.id,
+            attempt: self.task.attempt,
+            subtasks: subtasks.collect::<Result<_, _>>()?,
+            name,
+            plan,
+            place: last,
+        });
+        let batch = Arc::clone(&spawn);
+        let ask = move |shared: Arc<Shared>| {
+            let batch = Arc::clone(&batch);
+            async move { shared.store.spawn(shared.id, &batch).await }
+        };
+        match self.ask(ask).await? {
+            Spawned::Stored(ready) => {
+                for facts in &ready {
+                    let outgoing = &self.shared.outgoing;
+                    outgoing.announce(EventKind::Created, facts).await;
+                }
+                Ok(SpawnedAs::Stored)
+            }
+            Spawned::Known(facts) => match spawn.subtasks.as_slice() {
+                [only] => self.same(&only.submission, facts.id).await,
+                _ => Ok(SpawnedAs::Known(facts.id)),
+            },
+            Spawned::Refused(refusal) => Err(Failure::fatal(refusal)),
+            Spawned::Stale => self.stale().await,
+        }
+    }
+
+    async fn fan_out(&self, name: &StepName) -> Result<Option<FanOut>, Failure> {
+        let (task, name) = (self.task.id, name.clone());
+        let ask = move |shared: Arc<Shared>| {
+            let name = name.clone();
+            async move { shared.store.fan_out(task, &name).await }
+        };
+        self.ask(ask).await
+    }
+
+    async fn spawned(
+        &self,
+        name: &StepName,
+        from: u32,
+        limit: usize,
+    ) -> Result<Vec<Task>, Failure> {
+        let (task, name) = (self.task.id, name.clone());
+        let ask = move |shared: Arc<Shared>| {
+            let name = name.clone();
+            async move { shared.store.spawned(task, &name, from, limit).await }
+        };
+        let listed = self.ask(ask).await?;
+        match listed.unreadable.into_iter().next() {
+            Some(row) => Err(Failure::fatal(row.error)),
+            None => Ok(listed.tasks),
+        }
+    }
+
+    async fn cancel_spawned(&self, name: &StepName) -> Result<(), Failure> {
+        loop {
+            let (task, name) = (self.task.id, name.clone());
+            let ask = move |shared: Arc<Shared>| {
+                let name = name.clone();
+                async move {
+                    let store = &shared.store;
+                    store
+                        .cancel_below(task, Some(&name), SIBLINGS_FAILED, BATCH_MAX)
+                        .await
+                }
+            };
+            let below = self.ask(ask).await?;
+            let has_more = below.has_more;
+            self.shared.tell_of_below(below, SIBLINGS_FAILED).await;
+            if !has_more {
+                return Ok(());
+            }
+        }
     }
 
     async fn write_log(&self, stream: LogStream, text: String) {

@@ -8,6 +8,7 @@
 //! | `trial` | runs suspects of a crash one by one |
 //! | `lease` | renews the lease of everything that runs |
 //! | `token` | holds what tells the others of this executor's death |
+//! | `host` | what actions need of it: their steps, signals and sub-tasks in the store |
 //! | `control` | carries out signals and nudges |
 //! | `submissions` | stores whole tasks that came by the broker |
 //! | `drain` | ends: waits, then gives back |
@@ -29,10 +30,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::action::Registry;
+use crate::action::{Registry, Stop};
 use crate::background::Background;
 use crate::broker::{Broker, BrokerError, Deliveries, Outgoing, Source, Speaker};
 use crate::clock::{Clock, Pauses};
@@ -41,7 +43,7 @@ use crate::domain::{
     ExecutorId, ExecutorName, ExecutorRecord, ExecutorState, LogChunk, PayloadLimits, QueueName,
     Slots, TaskId,
 };
-use crate::store::{GroupCommit, Grouped, Store, StoreError};
+use crate::store::{Below, GroupCommit, Grouped, Store, StoreError};
 pub use drain::Drained;
 use running::RunningAttempts;
 use slots::QueueSlots;
@@ -161,6 +163,28 @@ impl Shared {
                 () = abandoned.cancelled() => {}
             }
         });
+    }
+
+    /// Says what was cancelled below a task, and asks those that run to stop.
+    async fn tell_of_below(&self, below: Below, reason: &str) {
+        for facts in below.cancelled {
+            self.outgoing.report(facts);
+        }
+        for (task, executor) in below.running {
+            if !self.running.stop(task, Stop::Cancelled(reason.to_owned())) {
+                let nudge = self.outgoing.speaker().nudge(executor, task, reason);
+                self.outgoing.say(nudge).await;
+            }
+        }
+    }
+
+    /// Lets housekeeping look when a timer is due that comes before its next regular look. `due_at` is the store's time,
+    /// and this host's clock may be another: then it is found by the regular look.
+    fn tell_of_timer(&self, due_at: Timestamp) {
+        let left = due_at.duration_since(self.clock.now());
+        if left < SOON {
+            self.scheduled.notify_one();
+        }
     }
 
     /// Asks the store again, with growing pauses, until it has answered. `None` when the process stops meanwhile: then
@@ -396,6 +420,9 @@ fn record(
         state: ExecutorState::Live,
     }
 }
+
+/// Timers that are due within this time are told to housekeeping: it looks about as often.
+const SOON: jiff::SignedDuration = jiff::SignedDuration::from_secs(8);
 
 /// How long an attempt that is asked to stop may still go on before its future is dropped.
 const STOP_GRACE: Duration = Duration::from_secs(10);

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::{Notify, watch};
 
 use crate::action::Stop;
+use crate::action::durable::Journal;
 use crate::domain::{Attempt, Delivery, Task, TaskId};
 
 /// The attempts that run in this executor.
@@ -16,8 +16,8 @@ pub(super) struct RunningAttempts {
     attempts: Arc<Mutex<BTreeMap<TaskId, Entry>>>,
     /// The tasks that are being claimed, run or settled here.
     held: Arc<Held>,
-    /// Whether the lease is about to end, so that nothing may begin that may run only once.
-    is_fenced: AtomicBool,
+    /// Whether the lease is about to end, so that nothing may begin that may run only once, and no new step.
+    is_fenced: watch::Sender<bool>,
 }
 
 /// The tasks that somebody here holds, and a bell for when one is let go of.
@@ -56,6 +56,8 @@ struct Entry {
     attempt: Attempt,
     delivery: Delivery,
     stop: watch::Sender<Option<Stop>>,
+    /// What its steps wait by, once it has begun.
+    journal: Weak<Journal>,
 }
 
 /// An attempt's place in the list; gone when dropped.
@@ -94,8 +96,7 @@ impl RunningAttempts {
     /// Enters an attempt that begins.
     pub(super) fn enter(&self, task: &Task) -> Running {
         let mut attempts = self.lock(); // First: the fence falls under the same lock.
-        let is_late =
-            task.options.delivery == Delivery::Once && self.is_fenced.load(Ordering::Relaxed);
+        let is_late = task.options.delivery == Delivery::Once && *self.is_fenced.borrow();
         let (stop, stopped) = watch::channel(is_late.then_some(Stop::LeaseEnds));
         attempts.insert(
             task.id,
@@ -103,6 +104,7 @@ impl RunningAttempts {
                 attempt: task.attempt,
                 delivery: task.options.delivery,
                 stop,
+                journal: Weak::new(),
             },
         );
         drop(attempts);
@@ -141,13 +143,32 @@ impl RunningAttempts {
 
     /// The lease is renewed: what may run only once may begin again.
     pub(super) fn unfence(&self) {
-        self.is_fenced.store(false, Ordering::Relaxed);
+        self.is_fenced.send_replace(false);
+    }
+
+    /// Returns when a new step may begin: while nobody knows who the task belongs to, none does.
+    pub(super) async fn unfenced(&self) {
+        let mut is_fenced = self.is_fenced.subscribe();
+        // The sender lives as long as the executor.
+        drop(is_fenced.wait_for(|is_fenced| !is_fenced).await);
+    }
+
+    /// Something happened that the steps of `task` may wait for: they look again. Whether it runs here.
+    pub(super) fn nudge(&self, task: TaskId) -> bool {
+        let attempts = self.lock();
+        let Some(entry) = attempts.get(&task) else {
+            return false;
+        };
+        if let Some(journal) = entry.journal.upgrade() {
+            journal.nudge();
+        }
+        true
     }
 
     /// Asks every attempt that may run only once to stop, and lets none begin; how many there are.
     pub(super) fn stop_once(&self, stop: &Stop) -> usize {
         let attempts = self.lock();
-        self.is_fenced.store(true, Ordering::Relaxed);
+        self.is_fenced.send_replace(true);
         let once = attempts
             .values()
             .filter(|entry| entry.delivery == Delivery::Once);
@@ -184,6 +205,17 @@ impl Running {
     /// Where the attempt hears that it shall stop.
     pub(super) fn stop(&self) -> watch::Receiver<Option<Stop>> {
         self.stop.clone()
+    }
+
+    /// The attempt has begun: from now on its steps can be told to look again.
+    pub(super) fn begun(&self, journal: &Arc<Journal>) {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = attempts
+            .get_mut(&self.task)
+            .filter(|entry| entry.attempt == self.attempt)
+        {
+            entry.journal = Arc::downgrade(journal);
+        }
     }
 
     /// Asks this attempt itself to stop.

@@ -56,6 +56,7 @@ async fn store(
     submission: &Submission,
 ) -> Result<(Submitted, Vec<Difference>), StoreError> {
     let task = NewTask {
+        fan_out: None,
         id,
         origin: None,
         submission: submission.clone(),

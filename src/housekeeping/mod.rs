@@ -15,7 +15,7 @@ use crate::broker::{Broker, BrokerError, Outgoing, Source};
 use crate::clock::Clock;
 use crate::domain::ExecutorId;
 use crate::domain::limits::{BATCH_MAX, HEARTBEAT_INTERVAL, LEASE_DURATION};
-use crate::store::{Store, StoreError};
+use crate::store::{PARENT_ENDED, Store, StoreError};
 use crate::wire::EventKind;
 
 /// How often a process looks when nothing is known to be due, give or take a half.
@@ -91,6 +91,8 @@ pub struct Kept {
     pub woken: usize,
     /// Tasks that failed by their deadline.
     pub failed: usize,
+    /// Tasks that were cancelled because their parent had ended.
+    pub cancelled: usize,
     /// Tasks of lost executors.
     pub taken_over: usize,
     /// Tasks that were deleted.
@@ -190,6 +192,7 @@ impl Housekeeper {
         } else {
             due.next_in
         };
+        kept.cancelled = house.clear_below().await?;
         let now = house.clock.monotonic();
         if self
             .pruned_at
@@ -221,6 +224,25 @@ impl House {
         };
         *answers = Some(Answers { since, last: now });
         now.saturating_sub(since)
+    }
+
+    /// Cancels what is left open below tasks that have ended; how many.
+    async fn clear_below(&self) -> Result<usize, StoreError> {
+        let mut count = 0;
+        loop {
+            let below = self.store.clear_below(BATCH_MAX).await?;
+            count += below.cancelled.len();
+            for facts in below.cancelled {
+                self.outgoing.report(facts);
+            }
+            for (task, executor) in below.running {
+                let nudge = self.outgoing.speaker().nudge(executor, task, PARENT_ENDED);
+                self.outgoing.say(nudge).await;
+            }
+            if !below.has_more {
+                return Ok(count);
+            }
+        }
     }
 
     /// Takes over the tasks of executors whose lease has ended, or of `whose` alone, at most a batch; how many.

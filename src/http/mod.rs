@@ -3,6 +3,7 @@
 mod health;
 mod problem;
 mod request;
+mod signals;
 mod submit;
 mod taps;
 mod tasks;
@@ -56,6 +57,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/tasks/{id}/logs", get(tasks::logs))
         .route("/v1/tasks/{id}/why", get(tasks::why))
         .route("/v1/tasks/{id}/cancel", post(tasks::cancel))
+        .route("/v1/tasks/{id}/signals/{name}", post(signals::signal))
         .route("/v1/queues", get(tasks::queues))
         .route("/v1/executors", get(tasks::executors))
         .route("/v1/taps", get(taps::listen))

@@ -81,7 +81,7 @@ fn accepted(facts: &TaskFacts, waited: Option<Duration>) -> Response {
 }
 
 /// Only JSON: what a page of another site can send without asking (a form, plain text) must not start tasks.
-fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     let given = headers
         .get(header::CONTENT_TYPE)
         .map(|given| given.to_str().unwrap_or("?"));
@@ -105,7 +105,7 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
 /// The header `Idempotency-Key`. The quotes that a draft asks for are no part of the key: nearly nobody sends them.
 ///
 /// Source: draft-ietf-httpapi-idempotency-key-header-07, section 2.1.
-fn given_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+pub(super) fn given_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut given = headers.get_all("idempotency-key").iter();
     let Some(key) = given.next() else {
         return Ok(None);

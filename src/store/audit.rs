@@ -54,10 +54,22 @@ pub(super) const RULES: &str = concat!(
         || case when (t.cancel_cause is null) <> (t.cancel_requested_at is null)
             or t.cancel_cause is not null
                 and t.state in (w.scheduled, w.blocked, w.ready, w.suspended, w.paused) then 'wish,' else '' end
-        || case when t.state in (w.blocked, w.suspended) then 'waker,' else '' end
+        || case when t.state = w.blocked and (f.task is null or t.place < f.granted)
+            or t.state = w.suspended and (t.waiting_for is null or t.waiting_for = ' ')
+            or t.state <> w.suspended and t.waiting_for is not null
+            or t.state = w.suspended and replace(t.waiting_for, ' timer ', '') <> t.waiting_for and a.due_at is null
+            or t.state = w.suspended and exists (
+                select 1 from signal g where g.task = t.id and g.step is null
+                    and replace(t.waiting_for, ' signal:' || g.name || ' ', '') <> t.waiting_for
+            )
+            or t.state = w.suspended and exists (
+                select 1 from fan_out o where o.task = t.id
+                    and replace(t.waiting_for, ' fan_out:' || o.name || ' ', '') <> t.waiting_for
+                    and (o.is_complete and o.open = 0 or o.failed > 0 and o.on_failure = 'fail_fast')
+            ) then 'waker,' else '' end
         || case when t.parent = t.id or t.parent is null and t.root <> t.id
             or t.parent is not null and t.root = t.id or p.root <> t.root then 'tree,' else '' end
-        || case when p.state = w.cancelled and t.cancel_cause is null
+        || case when p.finished_at is not null and e.task is null and t.cancel_cause is null and not t.outlives_parent
             and t.state not in (w.succeeded, w.failed, w.cancelled) then 'outlived,' else '' end
         || case when q.name is null and t.state not in (w.succeeded, w.failed, w.cancelled)
             then 'queue,' else '' end
@@ -69,12 +81,21 @@ pub(super) const RULES: &str = concat!(
     left join cancel_request c on c.task = t.id
     left join queue q on q.name = t.queue
     left join task p on p.id = t.parent
+    left join timer a on a.task = t.id and a.kind = 'wake'
+    left join fan_out f on f.task = t.parent and f.name = t.fan_out
+    left join ended_parent e on e.task = t.parent
 )
 select subject, state, broken from judged where broken <> ''
 union all
 select distinct m.task, '', 'stray_timer,' from timer m where not exists (select 1 from task t where t.id = m.task)
 union all
 select c.task, '', 'stray_request,' from cancel_request c where not exists (select 1 from task t where t.id = c.task)
+union all
+select o.task, p.state, 'fan_out,' from fan_out o join task p on p.id = o.task
+where p.finished_at is null and (
+    o.open <> (select count(*) from task t where t.parent = o.task and t.fan_out = o.name and t.finished_at is null)
+    or o.stored <> (select count(*) from task t where t.parent = o.task and t.fan_out = o.name)
+)
 union all
 select x.id, '', 'executor,' from executor x where x.released_at is not null and x.lost_at is null
 order by 1 limit $10"
@@ -263,6 +284,7 @@ macro_rules! repairs {
                 select 1 from task t where t.id = timer.task and (
                     t.finished_at is not null
                     or timer.kind = 'start' and t.state = $2
+                    or timer.kind = 'wake'
                     or timer.kind = 'deadline' and t.deadline is not null
                 )
             )"

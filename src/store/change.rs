@@ -12,8 +12,8 @@ use super::row::{TaskRow, failure_text};
 use super::time::{Time, micros};
 use super::{IdleFound, IdleLook, Settled, StoreError, TakenOver};
 use crate::domain::{
-    Ending, ExecutorId, Failure, IllegalTransition, Settlement, Task, TaskEvent, TaskFacts, TaskId,
-    TaskState, ending_of_crash, ending_of_loss,
+    Ending, ExecutorId, Failure, FanOutPlace, IllegalTransition, Settlement, StepName, Task,
+    TaskEvent, TaskFacts, TaskId, TaskState, ending_of_crash, ending_of_loss,
 };
 
 /// The largest number of an attempt that a row can hold. A claim never counts beyond it, and nothing runs with it: it
@@ -89,12 +89,21 @@ pub(super) struct Change {
     pub(super) failures: i32,
     /// Until the next attempt. Unit: microseconds.
     pub(super) pause: Option<i64>,
+    /// What wakes it, if it is suspended.
+    pub(super) waiting_for: Option<String>,
+    /// When its timer does.
+    pub(super) wakes_at: Option<Time>,
+    /// Where its end is counted.
+    pub(super) fan_out: Option<FanOutPlace>,
+    /// The step that failed and is to run again with the next attempt.
+    pub(super) step_again: Option<StepName>,
 }
 
 impl Change {
     /// What `settlement` makes of its task.
     pub(super) fn of(settlement: &Settlement) -> Result<Self, StoreError> {
         let (mut output, mut error, mut failures, mut pause) = (None, None, 0, None);
+        let (mut suspension, mut step_again) = (None, None);
         match &settlement.ending {
             Ending::Succeeded(payload) => output = Some(payload.as_str().to_owned()),
             Ending::Failed(failure) | Ending::Paused(failure) => {
@@ -106,9 +115,14 @@ impl Change {
             } => {
                 (error, failures) = (Some(failure_text(failure)), 1);
                 pause = Some(micros(*until_next));
+                step_again.clone_from(&failure.step);
             }
             Ending::Cancelled(failure) => error = Some(failure_text(failure)),
             Ending::Released => {}
+            Ending::Suspended {
+                waiting_for,
+                wakes_at,
+            } => suspension = Some((waiting_for.to_string(), *wakes_at)),
         }
         let to = after_running(settlement.ending.event())?;
         Ok(Self {
@@ -124,7 +138,19 @@ impl Change {
             error,
             failures,
             pause,
+            wakes_at: suspension
+                .as_ref()
+                .and_then(|(_, wakes_at)| *wakes_at)
+                .map(Time::from),
+            waiting_for: suspension.map(|(waiting_for, _)| waiting_for),
+            fan_out: settlement.fan_out.clone(),
+            step_again,
         })
+    }
+
+    /// Whether more than the task's own row may change with it.
+    pub(super) fn goes_beyond_its_row(&self) -> bool {
+        self.fan_out.is_some() || self.waiting_for.is_some() || self.step_again.is_some()
     }
 
     /// What becomes of a task whose executor is gone. It is not the task's failure, so no failure is counted.
@@ -148,6 +174,7 @@ impl Change {
             task: TaskId::from_uuid(row.id),
             attempt: crate::domain::Attempt(u32::try_from(row.attempt).unwrap_or(0)),
             ending,
+            fan_out: row.fan_out(),
         };
         Ok(Self {
             failures: 0,
@@ -162,12 +189,72 @@ impl Change {
             task: TaskId::from_uuid(id),
             attempt: crate::domain::Attempt(0),
             ending: Ending::Paused(Failure::fatal(error)),
+            fan_out: None,
         };
         Ok(Self {
             attempt,
             failures: 0,
             ..Self::of(&settlement)?
         })
+    }
+}
+
+/// What was written of a batch of changes.
+#[derive(Debug)]
+pub(super) struct Written {
+    /// The rows that a [`Change`] was written to.
+    pub(super) rows: Vec<ChangedRow>,
+    /// Tasks that became `ready` with it: their turn came, or what they waited for.
+    pub(super) ready: Vec<TaskFacts>,
+}
+
+impl Written {
+    /// The ends of sub-tasks among the rows, for their parents' counts.
+    pub(super) fn ended(&self, changes: &[Change]) -> Result<Vec<EndedSubtask>, StoreError> {
+        let places: HashMap<Uuid, &FanOutPlace> = changes
+            .iter()
+            .filter_map(|change| Some((change.task, change.fan_out.as_ref()?)))
+            .collect();
+        let mut ended = Vec::new();
+        for row in &self.rows {
+            let state = read_changed(row)?.0;
+            if let Some(place) = places.get(&row.id).filter(|_| state.is_final()) {
+                ended.push(EndedSubtask::of(place, state));
+            }
+        }
+        Ok(ended)
+    }
+
+    /// The tasks that are suspended now.
+    pub(super) fn suspended(&self) -> Vec<Uuid> {
+        let suspended = |row: &&ChangedRow| row.state == TaskState::Suspended.as_str();
+        self.rows
+            .iter()
+            .filter(suspended)
+            .map(|row| row.id)
+            .collect()
+    }
+}
+
+/// The end of a sub-task, as its parent counts it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct EndedSubtask {
+    pub(super) parent: Uuid,
+    pub(super) fan_out: String,
+    pub(super) place: i32,
+    /// 1 when it counts as failed.
+    pub(super) failed: i32,
+}
+
+impl EndedSubtask {
+    /// The end in `state` of the sub-task at `place`.
+    pub(super) fn of(place: &FanOutPlace, state: TaskState) -> Self {
+        Self {
+            parent: place.parent.as_uuid(),
+            fan_out: place.name.as_str().to_owned(),
+            place: i32::try_from(place.place).unwrap_or(i32::MAX),
+            failed: i32::from(state != TaskState::Succeeded),
+        }
     }
 }
 
@@ -193,12 +280,25 @@ pub(super) fn changes(settlements: &[Settlement]) -> Result<Vec<Change>, StoreEr
 /// The answers of a batch, in its order.
 pub(super) fn settled(
     settlements: &[Settlement],
-    changed: Vec<ChangedRow>,
+    written: Written,
 ) -> Result<Vec<Settled>, StoreError> {
-    let mut stored = HashMap::with_capacity(changed.len());
-    for row in changed {
-        let (state, at) = read_changed(&row)?;
-        stored.insert((row.id, row.attempt), Settled::Stored { state, at });
+    let Written { rows, ready } = written;
+    let mut ready = Some(ready); // All with the first: whoever hears of it says so.
+    let woken: HashSet<TaskId> = ready.iter().flatten().map(|facts| facts.id).collect();
+    let mut stored = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let (mut state, at) = read_changed(&row)?;
+        if woken.contains(&TaskId::from_uuid(row.id)) {
+            state = TaskState::Ready; // Suspended, and woken at once.
+        }
+        stored.insert(
+            (row.id, row.attempt),
+            Settled::Stored {
+                state,
+                at,
+                ready: ready.take().unwrap_or_default(),
+            },
+        );
     }
     Ok(settlements
         .iter()
@@ -215,10 +315,11 @@ pub(super) fn settled(
 pub(super) fn enter_taken(
     taken: &mut TakenOver,
     rows: Vec<TaskRow>,
-    changed: Vec<ChangedRow>,
+    written: Written,
 ) -> Result<(), StoreError> {
-    let mut states = HashMap::with_capacity(changed.len());
-    for row in changed {
+    taken.released.extend(written.ready);
+    let mut states = HashMap::with_capacity(written.rows.len());
+    for row in written.rows {
         states.insert(row.id, read_changed(&row)?.0);
     }
     for row in rows {

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Listed, Settled, Store, StoreError, Submitted};
+use super::{Listed, Recorded, Settled, Signalled, Store, StoreError, Submitted};
 use crate::background::Background;
 use crate::domain::limits::{BATCH_MAX, BATCH_WAITING_MAX};
 use crate::domain::{
-    Difference, ExecutorId, NewTask, Settlement, Submission, Task, TaskId, differences,
+    Difference, ExecutorId, NewSignal, NewTask, Settlement, StepRecord, Submission, Task, TaskId,
+    differences,
 };
 
 /// One kind of call, gathered into batches of at most [`BATCH_MAX`]. Clones share it.
@@ -98,13 +99,17 @@ pub struct GroupCommit {
     submit: Grouped<NewTask, Submitted>,
     claim: Grouped<(ExecutorId, TaskId), Option<Task>>,
     settle: Grouped<(ExecutorId, Settlement), Settled>,
+    record: Grouped<(ExecutorId, StepRecord), Recorded>,
+    signal: Grouped<NewSignal, Signalled>,
     look: Grouped<TaskId, Result<Option<Task>, StoreError>>,
 }
 
 impl GroupCommit {
     /// Starts the batches over `store`, one worker for each kind of call.
     pub fn start(background: &Background, store: &Arc<dyn Store>) -> Self {
-        let (submitter, claimer, settler, looker) = (
+        let (submitter, claimer, settler, looker, recorder, signaller) = (
+            Arc::clone(store),
+            Arc::clone(store),
             Arc::clone(store),
             Arc::clone(store),
             Arc::clone(store),
@@ -117,6 +122,13 @@ impl GroupCommit {
             }),
             claim: Grouped::start(background, move |calls| claim(Arc::clone(&claimer), calls)),
             settle: Grouped::start(background, move |calls| settle(Arc::clone(&settler), calls)),
+            record: Grouped::start(background, move |calls| {
+                record(Arc::clone(&recorder), calls)
+            }),
+            signal: Grouped::start(background, move |signals: Vec<NewSignal>| {
+                let store = Arc::clone(&signaller);
+                async move { store.signal(&signals).await }
+            }),
             look: Grouped::start(background, move |tasks| look(Arc::clone(&looker), tasks)),
         }
     }
@@ -178,6 +190,28 @@ impl GroupCommit {
         self.settle.call((executor, settlement)).await
     }
 
+    /// Stores one step. As [`Store::record`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::record`]; in doubt record again.
+    pub async fn record(
+        &self,
+        executor: ExecutorId,
+        record: StepRecord,
+    ) -> Result<Recorded, StoreError> {
+        self.record.call((executor, record)).await
+    }
+
+    /// Stores one signal. As [`Store::signal`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::signal`]; in doubt signal again with the same key.
+    pub async fn signal(&self, signal: NewSignal) -> Result<Signalled, StoreError> {
+        self.signal.call(signal).await
+    }
+
     /// Reads one task. As [`Store::task`].
     ///
     /// # Errors
@@ -222,6 +256,23 @@ async fn settle(
     Ok(order
         .iter()
         .map(|call| settled.remove(call).unwrap_or(Settled::Stale))
+        .collect())
+}
+
+async fn record(
+    store: Arc<dyn Store>,
+    calls: Vec<(ExecutorId, StepRecord)>,
+) -> Result<Vec<Recorded>, StoreError> {
+    let order: Vec<ExecutorId> = calls.iter().map(|(executor, _)| *executor).collect();
+    let mut recorded = std::collections::HashMap::new();
+    for (executor, records) in by_executor(calls) {
+        let answers = store.record(executor, &records).await?;
+        recorded.insert(executor, answers.into_iter());
+    }
+    let mut answer = |executor| recorded.get_mut(executor).and_then(Iterator::next);
+    Ok(order
+        .iter()
+        .map(|executor| answer(executor).unwrap_or(Recorded::Stale))
         .collect())
 }
 

@@ -9,11 +9,15 @@ mod address;
 mod audit;
 mod blame;
 mod change;
+mod durable;
+mod durable_row;
 mod error;
 mod group;
 mod listed;
 pub mod postgres;
 mod row;
+mod signalled;
+mod spawned;
 pub mod sqlite;
 mod submission;
 mod time;
@@ -27,18 +31,22 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 pub use address::StoreAddress;
+pub use durable::{
+    Below, PARENT_ENDED, Recorded, Signalled, Spawn, Spawned, TakeSignal, TookSignal,
+};
 pub use error::StoreError;
 pub use group::{GroupCommit, Grouped};
 pub use listed::{Listed, Unreadable};
 pub use submission::Receipt;
 
 use crate::domain::{
-    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask,
-    QueueName, QueueRecord, Settlement, Task, TaskFacts, TaskId, TaskState, Violation,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, LogChunk, LogPosition,
+    NewSignal, NewTask, QueueName, QueueRecord, Settlement, Step, StepName, StepRecord, Task,
+    TaskFacts, TaskId, TaskState, Violation,
 };
 
 /// The number of the schema that this program works with: the version of the last migration.
-pub const SCHEMA_VERSION: i64 = 2;
+pub const SCHEMA_VERSION: i64 = 3;
 
 /// What a store promises, whichever it is.
 ///
@@ -195,6 +203,58 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// deleted. A violation that is none any more is left alone. Another audit tells what is left.
     async fn repair(&self, violations: &[Violation]) -> Result<TakenOver, StoreError>;
 
+    /// The steps of a task, in the order in which they ended, and then those that wait.
+    async fn steps(&self, task: TaskId) -> Result<Vec<Step>, StoreError>;
+
+    /// Stores steps of tasks that `executor` runs. Answers in order. What has ended before is never changed. Once it
+    /// returns, whoever runs the task next sees them.
+    async fn record(
+        &self,
+        executor: ExecutorId,
+        records: &[StepRecord],
+    ) -> Result<Vec<Recorded>, StoreError>;
+
+    /// Stores signals until their tasks take them, and wakes those that wait for them. Answers in order. A key that is
+    /// known for the task, from any time, is [`Signalled::Known`].
+    async fn signal(&self, signals: &[NewSignal]) -> Result<Vec<Signalled>, StoreError>;
+
+    /// Takes the oldest signal of a name for a step of a task that `executor` runs, and ends the step with it. A step that
+    /// has taken one is told it again.
+    async fn take_signal(
+        &self,
+        executor: ExecutorId,
+        wish: &TakeSignal,
+    ) -> Result<TookSignal, StoreError>;
+
+    /// Stores a batch of sub-tasks for a task that `executor` runs; what is stored of it already is left as it is. Those
+    /// that are not allowed to be in flight are `blocked` until their turn has come.
+    async fn spawn(&self, executor: ExecutorId, spawn: &Spawn) -> Result<Spawned, StoreError>;
+
+    /// The counts of the sub-tasks that `task` has spawned as `name`; `None` when there are none.
+    async fn fan_out(&self, task: TaskId, name: &StepName) -> Result<Option<FanOut>, StoreError>;
+
+    /// The sub-tasks that `task` has spawned as `name`, in their order, from the place `from` on, at most `limit`.
+    async fn spawned(
+        &self,
+        task: TaskId,
+        name: &StepName,
+        from: u32,
+        limit: usize,
+    ) -> Result<Listed, StoreError>;
+
+    /// Cancels what is open directly below a task, or of it those that were spawned as `name`; what outlives its parent is
+    /// left alone. At most `limit` tasks: with [`Below::has_more`] call it again.
+    async fn cancel_below(
+        &self,
+        task: TaskId,
+        name: Option<&StepName>,
+        reason: &str,
+        limit: usize,
+    ) -> Result<Below, StoreError>;
+
+    /// Cancels what is open below tasks that have ended, at most `limit` tasks, as [`Store::cancel_below`].
+    async fn clear_below(&self, limit: usize) -> Result<Below, StoreError>;
+
     /// Keeps log chunks. A chunk that is known already (task, attempt, offset) is left as it is; a chunk of
     /// an unknown task is dropped.
     async fn append_logs(&self, chunks: &[LogChunk]) -> Result<(), StoreError>;
@@ -284,6 +344,9 @@ pub enum Settled {
         state: TaskState,
         /// By the store's clock.
         at: Timestamp,
+        /// Tasks that became `ready` by it or by others of its batch, to be announced: sub-tasks whose turn came, and
+        /// parents. Told with one answer of the batch.
+        ready: Vec<TaskFacts>,
     },
     /// The token was not the row's: somebody else owns the task, or it is final. Nothing was changed.
     Stale,
@@ -303,6 +366,8 @@ pub enum Cancelled {
         cancelled: Vec<TaskFacts>,
         /// The tasks that run, and whose executor is to be nudged.
         running: Vec<(TaskId, ExecutorId)>,
+        /// Tasks that became `ready` by it, to be announced: siblings whose turn came, and the parent.
+        ready: Vec<TaskFacts>,
     },
 }
 
@@ -327,7 +392,7 @@ pub enum Renewal {
 pub struct TakenOver {
     /// The executors that were found lost by this call.
     pub lost: Vec<ExecutorId>,
-    /// `ready` again, to be announced.
+    /// `ready` again, to be announced; and what became `ready` because others ended.
     pub released: Vec<TaskFacts>,
     /// Delivery `once`: `failed` or `paused`.
     pub ended: Vec<TaskFacts>,

@@ -14,9 +14,9 @@ use uuid::Uuid;
 use super::StoreError;
 use super::time::Time;
 use crate::domain::{
-    Attempt, Delivery, ExecutorId, ExecutorRecord, ExecutorState, Failure, Labels, LogChunk,
-    LogPosition, Options, Payload, PayloadLimits, RetryPolicy, Slots, Task, TaskFacts, TaskId,
-    Verdict,
+    Attempt, Delivery, ExecutorId, ExecutorRecord, ExecutorState, Failure, FanOutPlace, Labels,
+    LogChunk, LogPosition, Options, Payload, PayloadLimits, RetryPolicy, Slots, StepName, Task,
+    TaskFacts, TaskId, Verdict,
 };
 
 /// The columns of a [`TaskRow`], for `concat!`.
@@ -24,7 +24,7 @@ macro_rules! task_columns {
     () => {
         "id, idempotency_key, action, queue, state, attempt, failures, crashes, suspicions, executor, priority, parent, root, origin, \
          created_at, ready_at, run_at, deadline, started_at, finished_at, cancel_requested_at, \
-         labels, options, input, output, error"
+         labels, options, input, output, error, waiting_for, fan_out, place, outlives_parent"
     };
 }
 
@@ -74,6 +74,10 @@ struct Columns {
     input: String,
     output: Option<String>,
     error: Option<String>,
+    waiting_for: Option<String>,
+    fan_out: Option<String>,
+    place: Option<i32>,
+    outlives_parent: bool,
 }
 
 /// The attempt of a row whose attempt cannot be read: nobody's token.
@@ -140,10 +144,12 @@ struct FailureJson {
     retry_after: Option<Duration>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     detail: Option<Payload>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    step: Option<String>,
 }
 
 /// Which row is read: its table and key.
-struct RowName<'a>(&'static str, &'a dyn Display);
+pub(super) struct RowName<'a>(pub(super) &'static str, pub(super) &'a dyn Display);
 
 impl Display for RowName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -153,7 +159,7 @@ impl Display for RowName<'_> {
 
 impl RowName<'_> {
     /// What `column` says, or which row is broken.
-    fn read<T, E: Display>(
+    pub(super) fn read<T, E: Display>(
         &self,
         column: &'static str,
         found: Result<T, E>,
@@ -164,7 +170,7 @@ impl RowName<'_> {
         })
     }
 
-    fn word<T: FromStr<Err: Display>>(
+    pub(super) fn word<T: FromStr<Err: Display>>(
         &self,
         column: &'static str,
         text: &str,
@@ -176,18 +182,18 @@ impl RowName<'_> {
         self.read(column, serde_json::from_str(text))
     }
 
-    fn payload(&self, column: &'static str, text: &str) -> Result<Payload, StoreError> {
+    pub(super) fn payload(&self, column: &'static str, text: &str) -> Result<Payload, StoreError> {
         let unlimited = PayloadLimits {
             bytes_max: usize::MAX,
         };
         self.read(column, Payload::parse(text, unlimited))
     }
 
-    fn count(&self, column: &'static str, number: i32) -> Result<u32, StoreError> {
+    pub(super) fn count(&self, column: &'static str, number: i32) -> Result<u32, StoreError> {
         self.read(column, u32::try_from(number))
     }
 
-    fn time(&self, column: &'static str, time: Time) -> Result<Timestamp, StoreError> {
+    pub(super) fn time(&self, column: &'static str, time: Time) -> Result<Timestamp, StoreError> {
         self.read(column, time.timestamp())
     }
 
@@ -268,6 +274,11 @@ impl TaskRow {
             .map_or(0, |columns| columns.suspicions)
     }
 
+    /// Where it belongs, if its parent has spawned it with others and the row says it well.
+    pub(super) fn fan_out(&self) -> Option<FanOutPlace> {
+        self.columns.as_ref().ok()?.fan_out().ok()?
+    }
+
     /// Who runs it, or ran it last.
     pub(super) fn executor(&self) -> Option<Uuid> {
         self.columns.as_ref().ok()?.executor
@@ -278,6 +289,11 @@ impl Columns {
     fn into_task(self) -> Result<Task, StoreError> {
         let row = RowName("task", &self.id);
         let output = self.output.as_deref();
+        let fan_out = self.fan_out()?;
+        let waiting_for = self.waiting_for.as_deref();
+        let waiting_for = waiting_for
+            .map(|text| row.word("waiting_for", text))
+            .transpose()?;
         Ok(Task {
             id: TaskId::from_uuid(self.id),
             idempotency_key: self
@@ -301,6 +317,8 @@ impl Columns {
                 .map(|text| row.read("error", failure(text)))
                 .transpose()?,
             parent: self.parent.map(TaskId::from_uuid),
+            fan_out,
+            outlives_parent: self.outlives_parent,
             root: TaskId::from_uuid(self.root),
             origin: self
                 .origin
@@ -321,7 +339,21 @@ impl Columns {
             finished_at: row.time_if_any("finished_at", self.finished_at)?,
             cancel_requested_at: row
                 .time_if_any("cancel_requested_at", self.cancel_requested_at)?,
+            waiting_for,
         })
+    }
+
+    fn fan_out(&self) -> Result<Option<FanOutPlace>, StoreError> {
+        let row = RowName("task", &self.id);
+        let (Some(name), Some(place), Some(parent)) = (&self.fan_out, self.place, self.parent)
+        else {
+            return Ok(None);
+        };
+        Ok(Some(FanOutPlace {
+            parent: TaskId::from_uuid(parent),
+            name: row.read("fan_out", StepName::stored(name))?,
+            place: row.count("place", place)?,
+        }))
     }
 
     fn into_facts(self) -> Result<TaskFacts, StoreError> {
@@ -491,13 +523,16 @@ pub(super) fn failure_text(failure: &Failure) -> String {
             Verdict::Fatal => None,
         },
         detail: failure.detail.clone(),
+        step: failure.step.as_ref().map(|step| step.as_str().to_owned()),
     })
 }
 
 /// The failure that a text says.
 pub(super) fn failure(text: &str) -> Result<Failure, serde_json::Error> {
     let failure: FailureJson = serde_json::from_str(text)?;
+    let step = failure.step.as_deref().map(StepName::stored).transpose();
     Ok(Failure {
+        step: step.map_err(serde::de::Error::custom)?,
         verdict: if failure.retryable {
             Verdict::Retry {
                 after: failure.retry_after,

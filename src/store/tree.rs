@@ -23,6 +23,43 @@ pub(super) struct Parts {
     pub(super) running: Vec<(TaskId, ExecutorId)>,
 }
 
+impl Member {
+    /// Which task it is.
+    pub(super) fn id(&self) -> Uuid {
+        self.id
+    }
+}
+
+/// What is to be done with open tasks.
+pub(super) fn split(members: &[Member]) -> Result<Parts, StoreError> {
+    let mut parts = Parts::default();
+    for member in members {
+        let state: TaskState = name("task", &member.state)?;
+        parts.enter(member, state)?;
+    }
+    Ok(parts)
+}
+
+impl Parts {
+    fn enter(&mut self, member: &Member, state: TaskState) -> Result<(), StoreError> {
+        match (state, member.executor) {
+            (TaskState::Running, Some(executor)) => self.running.push((
+                TaskId::from_uuid(member.id),
+                ExecutorId::from_uuid(executor),
+            )),
+            (TaskState::Running, None) => {
+                return Err(StoreError::Corrupt {
+                    row: format!("`{}` of `task`", member.id),
+                    reason: "it is `running` and has no `executor`".to_owned(),
+                });
+            }
+            _ if state.transition(TaskEvent::Cancelled).is_ok() => self.waiting.push(member.id),
+            _ => {} // It ended before.
+        }
+        Ok(())
+    }
+}
+
 /// What is to be done with the tree below `task`; `Err` when nothing is.
 pub(super) fn parts(
     task: TaskId,
@@ -37,20 +74,7 @@ pub(super) fn parts(
         if is_top && state.is_final() {
             return Ok(Err(Cancelled::Final(state)));
         }
-        match (state, member.executor) {
-            (TaskState::Running, Some(executor)) => parts.running.push((
-                TaskId::from_uuid(member.id),
-                ExecutorId::from_uuid(executor),
-            )),
-            (TaskState::Running, None) => {
-                return Err(StoreError::Corrupt {
-                    row: format!("`{}` of `task`", member.id),
-                    reason: "it is `running` and has no `executor`".to_owned(),
-                });
-            }
-            _ if state.transition(TaskEvent::Cancelled).is_ok() => parts.waiting.push(member.id),
-            _ => {} // It ended before.
-        }
+        parts.enter(member, state)?;
     }
     Ok(if is_known {
         Ok(parts)

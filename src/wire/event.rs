@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{WireError, parse};
-use crate::domain::{ExecutorId, TaskFacts, TaskId, TaskState};
+use crate::domain::{ExecutorId, Payload, TaskFacts, TaskId, TaskState};
 
 /// What an event is about; the last word of its `type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,11 +33,15 @@ pub enum EventKind {
     Woken,
     /// Somebody asks for a task's cancellation.
     CancelRequested,
+    /// Somebody sends a task a signal, which is to be stored.
+    Signal,
+    /// A signal is stored for a task that runs: its executor is to look.
+    Signalled,
 }
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Created,
         Self::Succeeded,
         Self::Failed,
@@ -48,6 +52,8 @@ impl EventKind {
         Self::Released,
         Self::Woken,
         Self::CancelRequested,
+        Self::Signal,
+        Self::Signalled,
     ];
 
     /// The word for it: the first word of routing keys and tap filters.
@@ -63,6 +69,8 @@ impl EventKind {
             Self::Released => "released",
             Self::Woken => "woken",
             Self::CancelRequested => "cancel",
+            Self::Signal => "signal",
+            Self::Signalled => "signalled",
         }
     }
 
@@ -90,7 +98,9 @@ impl EventKind {
             | Self::Paused
             | Self::Suspended
             | Self::Retried
-            | Self::CancelRequested => false,
+            | Self::CancelRequested
+            | Self::Signal
+            | Self::Signalled => false,
         }
     }
 
@@ -137,7 +147,7 @@ pub struct Envelope<T> {
     pub data: T,
 }
 
-/// What an event says: ids and routing facts, never a payload.
+/// What an event says: ids and routing facts, and no payload but that of a signal on its way.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct EventData {
     /// The action.
@@ -161,6 +171,15 @@ pub struct EventData {
     /// A sentence for people: why it was cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The name of a signal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
+    /// What a signal says; no other event has a payload, and a tap sees none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Payload>,
+    /// The sender's own word for a signal; without it the event's source and id are that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 /// An event, read.

@@ -60,6 +60,9 @@ pub struct SubmissionJson {
     /// The task it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
+    /// Whether it goes on when its parent has ended or is cancelled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub outlives_parent: bool,
     /// Reserved for reservations; refused by this version.
     #[serde(default, skip_serializing)]
     pub resources: Option<serde_json::Value>,
@@ -161,6 +164,7 @@ impl SubmissionJson {
             return Err(WireError::Refused(refused));
         }
         let submission = Submission {
+            outlives_parent: self.outlives_parent,
             id: field("id", self.id.as_deref())?,
             idempotency_key: field("idempotency_key", self.idempotency_key.as_deref())?,
             action: ActionName::new(&self.action).map_err(|error| refused("action", &error))?,
@@ -221,6 +225,7 @@ impl From<&Submission> for SubmissionJson {
             on_failure: Some(submission.options.on_failure.to_string()),
             delivery: Some(submission.options.delivery.to_string()),
             parent: submission.parent.map(|parent| parent.to_string()),
+            outlives_parent: submission.outlives_parent,
             resources: None,
             after: None,
             idempotency_key: submission.idempotency_key.as_ref().map(ToString::to_string),

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Failure, Labels, Payload, Task, TaskState};
+use crate::domain::{Failure, Labels, Payload, Task, TaskState, WaitingFor};
 
 /// A task in JSON, the same everywhere. Absent is what is not known (yet).
 ///
@@ -71,6 +71,9 @@ pub struct ErrorJson {
     pub detail: Option<Payload>,
     /// Whether another attempt might have helped.
     pub retryable: bool,
+    /// The step that failed, if the attempt failed because of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
 }
 
 /// A page of tasks, the newest first.
@@ -101,6 +104,7 @@ impl From<&Failure> for ErrorJson {
             message: failure.message.clone(),
             detail: failure.detail.clone(),
             retryable: failure.is_retryable(),
+            step: failure.step.as_ref().map(ToString::to_string),
         }
     }
 }
@@ -131,13 +135,35 @@ impl From<&Task> for TaskJson {
     }
 }
 
+/// What wakes a suspended task, in words: `the signal "approved", or a time`.
+fn waits(waiting_for: &WaitingFor) -> String {
+    let signals = waiting_for
+        .signals
+        .iter()
+        .map(|name| format!("the signal `{name}`"));
+    let fan_outs = waiting_for
+        .fan_outs
+        .iter()
+        .map(|name| format!("the sub-tasks `{name}`"));
+    let timer = waiting_for.has_timer.then(|| "a time".to_owned());
+    let all: Vec<String> = signals.chain(fan_outs).chain(timer).collect();
+    all.join(", or ")
+}
+
 fn waiting_for(task: &Task) -> Option<String> {
     match task.state {
         TaskState::Scheduled => task.run_at.map(|at| format!("its time, {at}")),
         TaskState::Ready => Some(format!("a free slot for the queue `{}`", task.queue)),
         TaskState::Paused => Some("an operator".to_owned()),
-        TaskState::Blocked => Some("a reservation".to_owned()),
-        TaskState::Suspended => Some("a signal, a sub-task or a timer".to_owned()),
+        TaskState::Blocked => Some(match &task.fan_out {
+            Some(place) => format!("its turn among the sub-tasks `{}`", place.name),
+            None => "a reservation".to_owned(),
+        }),
+        TaskState::Suspended => Some(
+            task.waiting_for
+                .as_ref()
+                .map_or_else(|| "nothing that is known".to_owned(), waits),
+        ),
         TaskState::Running if task.cancel_requested_at.is_some() => {
             Some("its action to stop".to_owned())
         }

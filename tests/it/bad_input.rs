@@ -77,6 +77,7 @@ pub(crate) fn message(ingress: Ingress, key: &str, body: Vec<u8>) -> Message {
 /// Stores a task that nobody announces.
 async fn unannounced(world: &World) -> TaskId {
     let task = NewTask {
+        fan_out: None,
         id: TaskId::from_uuid(Uuid::now_v7()),
         origin: None,
         submission: submission("echo", &json!(7)),

@@ -306,7 +306,10 @@ async fn sub_tasks_run_on_any_executor_and_are_cancelled_with_their_parent() {
             .all(|task| task.parent == Some(parent) && task.root == parent)
     );
     let answer = world.client.cancel(parent, "enough").await.unwrap();
-    let Cancelled::Accepted { cancelled, running } = answer else {
+    let Cancelled::Accepted {
+        cancelled, running, ..
+    } = answer
+    else {
         panic!("{answer:?}")
     };
     assert_eq!((cancelled.len(), running.len()), (3, 3));
@@ -325,7 +328,8 @@ async fn a_parent_that_runs_again_makes_no_sub_task_twice() {
         .registry()
         .with_fn("twice", |context: Context, _: Payload| async move {
             for number in 0..3 {
-                context.spawn(submission("echo", &json!(number))).await?;
+                let part = submission("echo", &json!(number));
+                context.spawn(part.outliving_parent()).await?;
             }
             if context.attempt().0 == 1 {
                 Err(Failure::retry("again"))

@@ -46,7 +46,8 @@ async fn an_error_about_a_key_names_fields_and_no_values() {
 async fn spawn_twice(context: Context, key: String) -> Result<[String; 2], Failure> {
     let first = context.spawn(keyed(&key)).await?;
     let second = context.spawn(keyed(&key)).await?;
-    Ok([first, second].map(|id| id.to_string()))
+    context.join_one::<serde_json::Value>(&first).await?;
+    Ok([first, second].map(|part| part.id().to_string()))
 }
 
 #[tokio::test]

@@ -59,9 +59,10 @@ async fn a_sub_task_whose_answer_is_lost_is_made_once_and_its_parent_goes_on() {
     let registry = world
         .registry()
         .with_fn("parent", move |context: Context, (): ()| {
-            losing.lose("submit");
+            losing.lose("spawn");
             async move {
-                context.spawn(submission("echo", &json!(1))).await?;
+                let part = submission("echo", &json!(1));
+                context.spawn(part.outliving_parent()).await?;
                 Ok::<_, Failure>(())
             }
         });

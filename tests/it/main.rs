@@ -12,6 +12,7 @@ mod chaos;
 mod cli;
 mod contract;
 mod drain;
+mod durable;
 mod examples;
 mod executor;
 mod failures;

@@ -95,6 +95,7 @@ async fn a_lost_announcement_is_found_although_the_queue_is_never_silent() {
     let world = World::embedded().await;
     // Stored, and never announced: as if its web server had died in between.
     let lost = NewTask {
+        fan_out: None,
         id: TaskId::new(world.runtime.clock().now(), 1),
         origin: None,
         submission: submission("echo", &json!("lost")),

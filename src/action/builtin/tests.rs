@@ -1,5 +1,7 @@
 //! The built-in actions, run by a host that only remembers.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -12,10 +14,13 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::*;
-use crate::action::{Context, Host, Running};
+use crate::action::{Context, Host, Running, SpawnBatch, SpawnedAs};
 use crate::clock::SystemClock;
 use crate::domain::limits::LOG_CHUNK_BYTES_MAX;
-use crate::domain::{ActionName, Attempt, LogStream, Payload, Submission, Task, TaskId, TaskState};
+use crate::domain::{
+    ActionName, Attempt, FanOut, LogStream, Payload, SignalName, Step, StepName, Submission, Task,
+    TaskState,
+};
 
 /// A host that keeps the log.
 #[derive(Default)]
@@ -27,8 +32,44 @@ struct Memory {
 
 #[async_trait]
 impl Host for Memory {
-    async fn submit_subtask(&self, id: TaskId, _: Submission) -> Result<TaskId, Failure> {
-        Ok(id)
+    fn now(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH
+    }
+
+    fn sleep(&self, _: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn chance(&self) -> f64 {
+        0.5
+    }
+
+    async fn may_go_on(&self) {}
+
+    async fn steps(&self) -> Result<Vec<Step>, Failure> {
+        Ok(Vec::new())
+    }
+
+    async fn record(&self, _: Step) {}
+
+    async fn take_signal(&self, _: &SignalName, _: &StepName, _: u32) -> Option<Payload> {
+        None
+    }
+
+    async fn spawn(&self, _: SpawnBatch) -> Result<SpawnedAs, Failure> {
+        Ok(SpawnedAs::Stored)
+    }
+
+    async fn fan_out(&self, _: &StepName) -> Result<Option<FanOut>, Failure> {
+        Ok(None)
+    }
+
+    async fn spawned(&self, _: &StepName, _: u32, _: usize) -> Result<Vec<Task>, Failure> {
+        Ok(Vec::new())
+    }
+
+    async fn cancel_spawned(&self, _: &StepName) -> Result<(), Failure> {
+        Ok(())
     }
 
     async fn write_log(&self, stream: LogStream, text: String) {

@@ -320,13 +320,15 @@ fn bindings(queues: &[QueueName]) -> Vec<Binding> {
     ];
     // Not `Submissions`: they carry payloads, and a tap sees none. What is stored is announced as created.
     let tapped = [
-        Ingress::Tasks,
-        Ingress::Results,
-        Ingress::Signals,
-        Ingress::Subtasks,
-        Ingress::Control,
+        (Ingress::Tasks, "#"),
+        (Ingress::Results, "#"),
+        // Not `signal.#`: these carry payloads as well.
+        (Ingress::Signals, "cancel.#"),
+        (Ingress::Signals, "signalled.#"),
+        (Ingress::Subtasks, "#"),
+        (Ingress::Control, "#"),
     ];
-    bindings.extend(tapped.map(|ingress| binding(ingress.exchange(), exchange(TAP), "#")));
+    bindings.extend(tapped.map(|(ingress, key)| binding(ingress.exchange(), exchange(TAP), key)));
     bindings.extend(queues.iter().map(work_binding));
     bindings
 }

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
 
-use super::error;
-use crate::domain::{LogChunk, QueueName, TaskEvent};
+use super::{error, fan_out};
+use crate::domain::{LogChunk, QueueName, TIMER_MARK, TaskEvent};
 use crate::store::change::{Step, attempt, deadline_failure};
-use crate::store::row::{FactsRow, facts_columns, facts_of_changed, number};
+use crate::store::durable_row::{EndedRow, ended_rows};
+use crate::store::row::{facts_columns, number};
 use crate::store::time::{Time, micros};
 use crate::store::{Due, StoreError};
 
@@ -21,30 +23,44 @@ const DUE: &str = concat!(
     ), spent as (
         delete from timer m using found f where m.task = f.task and m.kind = f.kind
     ), moves as (
-        select task, bool_or(kind = 'deadline') as is_late, bool_or(kind = 'start') as is_due
+        select task, bool_or(kind = 'deadline') as is_late, bool_or(kind = 'start') as is_due,
+            bool_or(kind = 'wake') as is_awake
         from found group by task
     )
     update task set
         state = case when m.is_late then $5 else $3 end,
         ready_at = case when m.is_late then ready_at else now() end,
         finished_at = case when m.is_late then now() end,
-        error = case when m.is_late then $6 else error end
+        error = case when m.is_late then $6 else error end,
+        waiting_for = null
     from moves m
-    where id = m.task and case when m.is_late then state = any($4) else m.is_due and state = any($2) end
+    where id = m.task and case
+        when m.is_late then state = any($4)
+        else m.is_due and state = any($2)
+            or m.is_awake and state = any($7) and position($8 in waiting_for) > 0
+    end
     returning ",
-    facts_columns!()
+    facts_columns!(),
+    ", fan_out, place"
 );
+
+/// What is below a task that failed by its deadline.
+const LEFT_BEHIND: &str = "
+insert into ended_parent select id from task where id = any($1) and has_subtasks and finished_at is not null
+on conflict do nothing";
 
 const NEXT: &str = "
 select (extract(epoch from min(due_at) - now()) * 1000000)::int8 from timer";
 
 /// Goes by creation, since an index on the end would be written by every settlement: of the tasks created
-/// before the limit, those still open are passed again each time.
+/// before the limit, those still open are passed again each time. A sub-task stays as long as its parent may ask for what
+/// it came to.
 const PRUNE: &str = "
 with old as (
-    select id from task
+    select id from task t
     where created_at <= now() - $1 * interval '1 microsecond'
         and finished_at <= now() - $1 * interval '1 microsecond'
+        and (fan_out is null or not exists (select from task p where p.id = t.parent and p.finished_at is null))
     order by created_at limit $2 for update skip locked
 ), logs as (
     delete from task_log using old where task = old.id
@@ -52,6 +68,14 @@ with old as (
     delete from timer using old where task = old.id
 ), requests as (
     delete from cancel_request using old where task = old.id
+), steps as (
+    delete from step using old where task = old.id
+), signals as (
+    delete from signal using old where task = old.id
+), fan_outs as (
+    delete from fan_out using old where task = old.id
+), ended as (
+    delete from ended_parent using old where task = old.id
 ), gone as (
     delete from task using old where task.id = old.id returning 1
 )
@@ -74,23 +98,40 @@ pub(super) async fn due(connection: &mut PgConnection, limit: usize) -> Result<D
         Step::of(TaskEvent::Due),
         Step::of(TaskEvent::DeadlinePassed),
     );
-    let rows: Vec<FactsRow> = sqlx::query_as(DUE)
+    let awake = Step::of(TaskEvent::Woken);
+    assert_eq!(awake.to, start.to, "whoever waited for a time is ready");
+    let mut transaction = connection.begin().await.map_err(error::of)?;
+    let rows: Vec<EndedRow> = sqlx::query_as(DUE)
         .bind(number(limit))
         .bind(start.from)
         .bind(start.to)
         .bind(late.from)
         .bind(late.to)
         .bind(deadline_failure())
-        .fetch_all(&mut *connection)
+        .bind(awake.from)
+        .bind(TIMER_MARK)
+        .fetch_all(&mut *transaction)
         .await
         .map_err(error::of)?;
+    let moved: Vec<Uuid> = rows.iter().map(EndedRow::id).collect();
+    let (facts, ended) = ended_rows(rows);
+    let (failed, mut ready): (Vec<_>, Vec<_>) =
+        facts.into_iter().partition(|facts| facts.state.is_final());
+    if !failed.is_empty() {
+        sqlx::query(LEFT_BEHIND)
+            .bind(moved)
+            .execute(&mut *transaction)
+            .await
+            .map_err(error::of)?;
+        let parents = ended.iter().map(|one| one.parent).collect();
+        fan_out::lock(&mut transaction, parents).await?;
+        ready.extend(fan_out::count_ended(&mut transaction, &ended).await?);
+    }
+    transaction.commit().await.map_err(error::of)?;
     let next: Option<i64> = sqlx::query_scalar(NEXT)
         .fetch_one(connection)
         .await
         .map_err(error::of)?;
-    let (failed, ready) = facts_of_changed(rows)
-        .into_iter()
-        .partition(|facts| facts.state.is_final());
     Ok(Due {
         ready,
         failed,

@@ -5,15 +5,20 @@
 //! for each other in a circle. Housekeeping always skips; only `settle`, `cancel` and `take_over` wait.
 
 mod audit;
+mod below;
 mod cancel;
 mod claim;
 mod connections;
 mod error;
 mod executors;
+mod fan_out;
 mod housekeeping;
 mod outage;
 mod read;
 mod settle;
+mod signal;
+mod spawn;
+mod step;
 mod submit;
 mod submit_in;
 mod take_over;
@@ -34,13 +39,15 @@ use self::connections::{Connections, call};
 use self::outage::Outage;
 use self::submit::Statements;
 use super::{
-    Cancelled, Due, IdleFound, IdleLook, List, Listed, Renewal, SCHEMA_VERSION, Settled, Store,
-    StoreError, StoreIdentity, Submitted, TakenOver,
+    Below, Cancelled, Due, IdleFound, IdleLook, List, Listed, Recorded, Renewal, SCHEMA_VERSION,
+    Settled, Signalled, Spawn, Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal,
+    TakenOver, TookSignal,
 };
 use crate::domain::limits::BATCH_MAX;
 use crate::domain::{
-    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask,
-    QueueName, QueueRecord, Settlement, Task, TaskId, Violation, masked_url,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, LogChunk, LogPosition,
+    NewSignal, NewTask, QueueName, QueueRecord, Settlement, Step, StepName, StepRecord, Task,
+    TaskId, Violation, masked_url,
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
@@ -273,6 +280,68 @@ impl Store for PostgresStore {
 
     async fn repair(&self, violations: &[Violation]) -> Result<TakenOver, StoreError> {
         call!(self.writers, audit::repair(violations))
+    }
+
+    async fn steps(&self, task: TaskId) -> Result<Vec<Step>, StoreError> {
+        call!(self.readers, step::steps(task))
+    }
+
+    async fn record(
+        &self,
+        executor: ExecutorId,
+        records: &[StepRecord],
+    ) -> Result<Vec<Recorded>, StoreError> {
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        call!(self.writers, step::record(executor, records))
+    }
+
+    async fn signal(&self, signals: &[NewSignal]) -> Result<Vec<Signalled>, StoreError> {
+        if signals.is_empty() {
+            return Ok(Vec::new());
+        }
+        call!(self.writers, signal::signal(signals))
+    }
+
+    async fn take_signal(
+        &self,
+        executor: ExecutorId,
+        wish: &TakeSignal,
+    ) -> Result<TookSignal, StoreError> {
+        call!(self.writers, signal::take(executor, wish))
+    }
+
+    async fn spawn(&self, executor: ExecutorId, spawn: &Spawn) -> Result<Spawned, StoreError> {
+        call!(self.writers, spawn::spawn(executor, spawn))
+    }
+
+    async fn fan_out(&self, task: TaskId, name: &StepName) -> Result<Option<FanOut>, StoreError> {
+        call!(self.readers, fan_out::fan_out(task, name))
+    }
+
+    async fn spawned(
+        &self,
+        task: TaskId,
+        name: &StepName,
+        from: u32,
+        limit: usize,
+    ) -> Result<Listed, StoreError> {
+        call!(self.readers, spawn::spawned(task, name, from, limit))
+    }
+
+    async fn cancel_below(
+        &self,
+        task: TaskId,
+        name: Option<&StepName>,
+        reason: &str,
+        limit: usize,
+    ) -> Result<Below, StoreError> {
+        call!(self.writers, below::cancel_below(task, name, reason, limit))
+    }
+
+    async fn clear_below(&self, limit: usize) -> Result<Below, StoreError> {
+        call!(self.writers, below::clear_below(limit))
     }
 
     async fn append_logs(&self, chunks: &[LogChunk]) -> Result<(), StoreError> {

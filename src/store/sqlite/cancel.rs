@@ -1,13 +1,15 @@
 //! Cancelling trees of tasks.
 
 use sqlx::{Connection, SqliteConnection};
+use uuid::Uuid;
 
-use super::error;
 use super::submit::hex;
+use super::{error, fan_out};
 use crate::domain::limits::TREE_MAX;
-use crate::domain::{TaskEvent, TaskId};
+use crate::domain::{ExecutorId, TaskEvent, TaskFacts, TaskId};
 use crate::store::change::{Step, cancel_cause};
-use crate::store::row::{FactsRow, facts_columns, facts_of_changed, number, text};
+use crate::store::durable_row::{EndedRow, ended_rows};
+use crate::store::row::{facts_columns, number, text};
 use crate::store::time::Time;
 use crate::store::tree::{Member, Parts, parts};
 use crate::store::{Cancelled, StoreError};
@@ -16,17 +18,24 @@ const TREE: &str = "
 with recursive tree(id) as (
     select id from task where id = ?1
     union all
-    select t.id from tree join task t on t.parent = tree.id
+    select t.id from tree join task t on t.parent = tree.id where not t.outlives_parent
     limit ?2
 )
 select id, state, executor from task where id in (select id from tree) order by id";
 
 const CANCEL: &str = concat!(
-    "update task set state = ?3, error = ?4, finished_at = ?5
+    "update task set state = ?3, error = ?4, finished_at = ?5, waiting_for = null
     where id in (select unhex(value) from json_each(?1)) and state in (select value from json_each(?2))
     returning ",
-    facts_columns!()
+    facts_columns!(),
+    ", fan_out, place"
 );
+
+/// What is below those that were too many is cancelled later.
+const LEFT_BEHIND: &str = "
+insert into ended_parent select id from task
+where id in (select unhex(value) from json_each(?1)) and has_subtasks
+on conflict do nothing";
 
 const NOTE: &str = "
 update task set cancel_requested_at = ?3, cancel_cause = ?2
@@ -56,16 +65,38 @@ pub(super) async fn cancel(
         Ok(parts) => parts,
         Err(answer) => return Ok(answer),
     };
+    let (cancelled, ready) = carry_out(&mut transaction, waiting, &running, reason, now).await?;
+    transaction.commit().await.map_err(error::of)?;
+    Ok(Cancelled::Accepted {
+        cancelled,
+        running,
+        ready,
+    })
+}
+
+/// Cancels what waits and notes the wish for what runs. Answers what is cancelled, and what became `ready` by it.
+pub(super) async fn carry_out(
+    connection: &mut SqliteConnection,
+    waiting: Vec<Uuid>,
+    running: &[(TaskId, ExecutorId)],
+    reason: &str,
+    now: Time,
+) -> Result<(Vec<TaskFacts>, Vec<TaskFacts>), StoreError> {
     let step = Step::of(TaskEvent::Cancelled);
     let cause = cancel_cause(reason);
     let waiting: Vec<String> = waiting.into_iter().map(hex).collect();
-    let rows: Vec<FactsRow> = sqlx::query_as(CANCEL)
+    let rows: Vec<EndedRow> = sqlx::query_as(CANCEL)
         .bind(text(&waiting))
         .bind(text(&step.from))
         .bind(step.to)
         .bind(&cause)
         .bind(now)
-        .fetch_all(&mut *transaction)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(error::of)?;
+    sqlx::query(LEFT_BEHIND)
+        .bind(text(&waiting))
+        .execute(&mut *connection)
         .await
         .map_err(error::of)?;
     let running_ids: Vec<String> = running
@@ -76,17 +107,15 @@ pub(super) async fn cancel(
         .bind(text(&running_ids))
         .bind(&cause)
         .bind(now)
-        .execute(&mut *transaction)
+        .execute(&mut *connection)
         .await
         .map_err(error::of)?;
     sqlx::query(REQUEST)
         .bind(text(&running_ids))
-        .execute(&mut *transaction)
+        .execute(&mut *connection)
         .await
         .map_err(error::of)?;
-    transaction.commit().await.map_err(error::of)?;
-    Ok(Cancelled::Accepted {
-        cancelled: facts_of_changed(rows),
-        running,
-    })
+    let (cancelled, ended) = ended_rows(rows);
+    let ready = fan_out::count_ended(connection, &ended, now).await?;
+    Ok((cancelled, ready))
 }

@@ -6,11 +6,12 @@ use serde_json::json;
 use sqlx::{Connection, SqliteConnection};
 use uuid::Uuid;
 
-use super::error;
 use super::submit::hex;
-use crate::domain::{LogChunk, QueueName, TaskEvent};
+use super::{error, fan_out};
+use crate::domain::{LogChunk, QueueName, TIMER_MARK, TaskEvent};
 use crate::store::change::{Step, attempt, deadline_failure};
-use crate::store::row::{facts_columns, facts_of_changed, number, text};
+use crate::store::durable_row::{EndedRow, ended_rows};
+use crate::store::row::{FactsRow, facts_columns, facts_of_changed, number, text};
 use crate::store::time::Time;
 use crate::store::{Due, StoreError};
 
@@ -20,11 +21,26 @@ const SPEND: &str = "
 delete from timer where (task, kind) in (
     select task, kind from timer where due_at <= ?1 order by due_at limit ?2
 )
-returning task, kind = 'deadline' as is_deadline";
+returning task, kind";
 
 const LATE: &str = concat!(
-    "update task set state = ?3, finished_at = ?4, error = ?5
+    "update task set state = ?3, finished_at = ?4, error = ?5, waiting_for = null
     where id in (select unhex(value) from json_each(?1)) and state in (select value from json_each(?2))
+    returning ",
+    facts_columns!(),
+    ", fan_out, place"
+);
+
+/// What is below a task that failed by its deadline.
+const LEFT_BEHIND: &str = "
+insert into ended_parent select id from task
+where id in (select unhex(value) from json_each(?1)) and has_subtasks and finished_at is not null
+on conflict do nothing";
+
+const WAKE: &str = concat!(
+    "update task set state = ?3, ready_at = ?4, waiting_for = null
+    where id in (select unhex(value) from json_each(?1)) and state in (select value from json_each(?2))
+        and instr(waiting_for, ?5) > 0
     returning ",
     facts_columns!()
 );
@@ -38,9 +54,12 @@ const START: &str = concat!(
 
 const NEXT: &str = "select min(due_at) - ?1 from timer";
 
-/// Goes by creation: of the tasks created before the limit, those still open are passed again each time.
+/// Goes by creation: of the tasks created before the limit, those still open are passed again each time. A sub-task stays as
+/// long as its parent may ask for what it came to.
 const OLD: &str = "
-select id from task where created_at <= ?1 and finished_at <= ?1 order by created_at limit ?2";
+select id from task t where created_at <= ?1 and finished_at <= ?1
+    and (fan_out is null or not exists (select 1 from task p where p.id = t.parent and p.finished_at is null))
+order by created_at limit ?2";
 
 const DELETE_LOGS: &str =
     "delete from task_log where task in (select unhex(value) from json_each(?1))";
@@ -48,6 +67,14 @@ const DELETE_TIMERS: &str =
     "delete from timer where task in (select unhex(value) from json_each(?1))";
 const DELETE_REQUESTS: &str =
     "delete from cancel_request where task in (select unhex(value) from json_each(?1))";
+const DELETE_STEPS: &str =
+    "delete from step where task in (select unhex(value) from json_each(?1))";
+const DELETE_SIGNALS: &str =
+    "delete from signal where task in (select unhex(value) from json_each(?1))";
+const DELETE_FAN_OUTS: &str =
+    "delete from fan_out where task in (select unhex(value) from json_each(?1))";
+const DELETE_ENDED: &str =
+    "delete from ended_parent where task in (select unhex(value) from json_each(?1))";
 const DELETE_TASKS: &str = "delete from task where id in (select unhex(value) from json_each(?1))";
 
 const CREATE_QUEUE: &str = "insert into queue (name) values (?1) on conflict do nothing";
@@ -69,26 +96,27 @@ pub(super) async fn due(
         .begin_with("begin immediate")
         .await
         .map_err(error::of)?;
-    let spent: Vec<(Uuid, bool)> = sqlx::query_as(SPEND)
+    let spent: Vec<(Uuid, String)> = sqlx::query_as(SPEND)
         .bind(now)
         .bind(number(limit))
         .fetch_all(&mut *transaction)
         .await
         .map_err(error::of)?;
-    let of_kind = |is_wanted: bool| {
+    let of_kind = |wanted: &str| {
         let tasks: Vec<String> = spent
             .iter()
-            .filter(|(_, is_deadline)| *is_deadline == is_wanted)
+            .filter(|(_, kind)| kind == wanted)
             .map(|(task, _)| hex(*task))
             .collect();
         text(&tasks)
     };
     let (mut failed, mut ready) = (Vec::new(), Vec::new());
+    let mut turns = Vec::new();
     if !spent.is_empty() {
         let late = Step::of(TaskEvent::DeadlinePassed);
         // The deadline first: what is late does not start.
-        failed = sqlx::query_as(LATE)
-            .bind(of_kind(true))
+        let rows: Vec<EndedRow> = sqlx::query_as(LATE)
+            .bind(of_kind("deadline"))
             .bind(text(&late.from))
             .bind(late.to)
             .bind(now)
@@ -96,15 +124,36 @@ pub(super) async fn due(
             .fetch_all(&mut *transaction)
             .await
             .map_err(error::of)?;
+        let ended;
+        (failed, ended) = ended_rows(rows);
+        if !failed.is_empty() {
+            sqlx::query(LEFT_BEHIND)
+                .bind(of_kind("deadline"))
+                .execute(&mut *transaction)
+                .await
+                .map_err(error::of)?;
+            turns = fan_out::count_ended(&mut transaction, &ended, now).await?;
+        }
         let start = Step::of(TaskEvent::Due);
         ready = sqlx::query_as(START)
-            .bind(of_kind(false))
+            .bind(of_kind("start"))
             .bind(text(&start.from))
             .bind(start.to)
             .bind(now)
             .fetch_all(&mut *transaction)
             .await
             .map_err(error::of)?;
+        let awake = Step::of(TaskEvent::Woken);
+        let woken: Vec<FactsRow> = sqlx::query_as(WAKE)
+            .bind(of_kind("wake"))
+            .bind(text(&awake.from))
+            .bind(awake.to)
+            .bind(now)
+            .bind(TIMER_MARK)
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(error::of)?;
+        ready.extend(woken);
     }
     let next: Option<i64> = sqlx::query_scalar(NEXT)
         .bind(now)
@@ -112,9 +161,11 @@ pub(super) async fn due(
         .await
         .map_err(error::of)?;
     transaction.commit().await.map_err(error::of)?;
+    let mut ready = facts_of_changed(ready);
+    ready.extend(turns);
     Ok(Due {
-        ready: facts_of_changed(ready),
-        failed: facts_of_changed(failed),
+        ready,
+        failed,
         next_in: next.map(|micros| Duration::from_micros(u64::try_from(micros).unwrap_or(0))),
     })
 }
@@ -140,7 +191,16 @@ pub(super) async fn prune(
     }
     let count = u64::try_from(old.len()).unwrap_or(u64::MAX);
     let old = text(&old.into_iter().map(hex).collect::<Vec<_>>());
-    for statement in [DELETE_LOGS, DELETE_TIMERS, DELETE_REQUESTS, DELETE_TASKS] {
+    for statement in [
+        DELETE_LOGS,
+        DELETE_TIMERS,
+        DELETE_REQUESTS,
+        DELETE_STEPS,
+        DELETE_SIGNALS,
+        DELETE_FAN_OUTS,
+        DELETE_ENDED,
+        DELETE_TASKS,
+    ] {
         sqlx::query(statement)
             .bind(&old)
             .execute(&mut *transaction)

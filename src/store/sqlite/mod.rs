@@ -7,13 +7,18 @@
 //! The store's clock is the host's: whoever uses the file is on that host.
 
 mod audit;
+mod below;
 mod cancel;
 mod claim;
 mod error;
 mod executors;
+mod fan_out;
 mod housekeeping;
 mod read;
 mod settle;
+mod signal;
+mod spawn;
+mod step;
 mod submit;
 mod take_over;
 
@@ -32,14 +37,16 @@ use uuid::Uuid;
 
 use super::time::Time;
 use super::{
-    Cancelled, Due, IdleFound, IdleLook, List, Listed, Renewal, SCHEMA_VERSION, Settled, Store,
-    StoreError, StoreIdentity, Submitted, TakenOver,
+    Below, Cancelled, Due, IdleFound, IdleLook, List, Listed, Recorded, Renewal, SCHEMA_VERSION,
+    Settled, Signalled, Spawn, Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal,
+    TakenOver, TookSignal,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::domain::limits::BATCH_MAX;
 use crate::domain::{
-    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask,
-    QueueName, QueueRecord, Settlement, Task, TaskId, Violation,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, LogChunk, LogPosition,
+    NewSignal, NewTask, QueueName, QueueRecord, Settlement, Step, StepName, StepRecord, Task,
+    TaskId, Violation,
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -402,6 +409,71 @@ impl Store for SqliteStore {
 
     async fn repair(&self, violations: &[Violation]) -> Result<TakenOver, StoreError> {
         call!(self.writer, audit::repair(violations, self.now()))
+    }
+
+    async fn steps(&self, task: TaskId) -> Result<Vec<Step>, StoreError> {
+        call!(self.readers, step::steps(task))
+    }
+
+    async fn record(
+        &self,
+        executor: ExecutorId,
+        records: &[StepRecord],
+    ) -> Result<Vec<Recorded>, StoreError> {
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        call!(self.writer, step::record(executor, records))
+    }
+
+    async fn signal(&self, signals: &[NewSignal]) -> Result<Vec<Signalled>, StoreError> {
+        if signals.is_empty() {
+            return Ok(Vec::new());
+        }
+        call!(self.writer, signal::signal(signals, self.now()))
+    }
+
+    async fn take_signal(
+        &self,
+        executor: ExecutorId,
+        wish: &TakeSignal,
+    ) -> Result<TookSignal, StoreError> {
+        call!(self.writer, signal::take(executor, wish))
+    }
+
+    async fn spawn(&self, executor: ExecutorId, spawn: &Spawn) -> Result<Spawned, StoreError> {
+        call!(self.writer, spawn::spawn(executor, spawn, self.now()))
+    }
+
+    async fn fan_out(&self, task: TaskId, name: &StepName) -> Result<Option<FanOut>, StoreError> {
+        call!(self.readers, fan_out::fan_out(task, name))
+    }
+
+    async fn spawned(
+        &self,
+        task: TaskId,
+        name: &StepName,
+        from: u32,
+        limit: usize,
+    ) -> Result<Listed, StoreError> {
+        call!(self.readers, spawn::spawned(task, name, from, limit))
+    }
+
+    async fn cancel_below(
+        &self,
+        task: TaskId,
+        name: Option<&StepName>,
+        reason: &str,
+        limit: usize,
+    ) -> Result<Below, StoreError> {
+        call!(
+            self.writer,
+            below::cancel_below(task, name, reason, limit, self.now())
+        )
+    }
+
+    async fn clear_below(&self, limit: usize) -> Result<Below, StoreError> {
+        call!(self.writer, below::clear_below(limit, self.now()))
     }
 
     async fn append_logs(&self, chunks: &[LogChunk]) -> Result<(), StoreError> {

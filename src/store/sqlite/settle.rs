@@ -4,10 +4,10 @@ use serde_json::json;
 use sqlx::{Connection, SqliteConnection};
 use uuid::Uuid;
 
-use super::error;
 use super::submit::hex;
+use super::{error, fan_out, signal, step};
 use crate::domain::{ExecutorId, Settlement, TaskState};
-use crate::store::change::{Change, ChangedRow, RUNNING, changes, owner, settled};
+use crate::store::change::{Change, ChangedRow, RUNNING, Written, changes, owner, settled};
 use crate::store::row::text;
 use crate::store::time::Time;
 use crate::store::{Settled, StoreError};
@@ -24,9 +24,10 @@ update task set
     failures = failures + w.failed,
     run_at = case when w.state_now = ?5 then ?4 + w.pause else run_at end,
     ready_at = case when w.state_now = ?6 then ?4 else ready_at end,
-    finished_at = case when w.state_now in (select value from json_each(?7)) then ?4 end
+    finished_at = case when w.state_now in (select value from json_each(?7)) then ?4 end,
+    waiting_for = case when w.is_cancelled then null else w.new_waiting end
 from (
-    select t.id as held, e.new_output, e.new_error, e.failed, e.pause,
+    select t.id as held, e.new_output, e.new_error, e.failed, e.pause, e.new_waiting,
         t.cancel_cause is not null and e.state_if_cancelled is not null as is_cancelled,
         case
             when t.cancel_cause is not null and e.state_if_cancelled is not null then e.state_if_cancelled
@@ -35,7 +36,7 @@ from (
     from (
         select unhex(value ->> 0) as task, value ->> 1 as token, value ->> 2 as state_after,
             value ->> 3 as state_if_cancelled, value ->> 4 as new_output, value ->> 5 as new_error,
-            value ->> 6 as failed, value ->> 7 as pause
+            value ->> 6 as failed, value ->> 7 as pause, value ->> 8 as new_waiting
         from json_each(?3)
     ) as e
     cross join task t on t.id = e.task
@@ -43,7 +44,17 @@ from (
 ) as w
 where id = w.held
 returning id, attempt, state, ?4 as at, deadline is not null as has_deadline,
-    cancel_requested_at is not null as is_cancelled, finished_at is not null as is_final";
+    cancel_requested_at is not null as is_cancelled, finished_at is not null as is_final, has_subtasks";
+
+/// When suspended tasks wake by themselves.
+const WAKE_AT: &str = "
+insert into timer (task, kind, due_at)
+select t.id, 'wake', w.value ->> 1 from json_each(?1) as w join task t on t.id = unhex(w.value ->> 0)
+where t.waiting_for is not null
+on conflict (task, kind) do update set due_at = excluded.due_at";
+
+/// What is below a task that has ended.
+const LEFT_BEHIND: &str = "insert into ended_parent select unhex(value) from json_each(?1) where true on conflict do nothing";
 
 /// Deadline timers that were spent while the task ran are set again.
 const TIME: &str = "
@@ -65,6 +76,7 @@ struct Row {
     has_deadline: bool,
     is_cancelled: bool,
     is_final: bool,
+    has_subtasks: bool,
 }
 
 /// As [`crate::store::Store::settle`].
@@ -79,13 +91,50 @@ pub(super) async fn settle(
         .begin_with("begin immediate")
         .await
         .map_err(error::of)?;
-    let rows = write(&mut transaction, owner(executor), &changes, now).await?;
+    let written = write(&mut transaction, owner(executor), &changes, now).await?;
     transaction.commit().await.map_err(error::of)?;
-    settled(settlements, rows)
+    settled(settlements, written)
 }
 
-/// Writes `changes` to the attempts that `executor` runs; tells which fitted.
+/// Writes `changes` to the attempts that `executor` runs, and what follows from them for other tasks; tells which fitted.
 pub(super) async fn write(
+    connection: &mut SqliteConnection,
+    executor: Uuid,
+    changes: &[Change],
+    now: Time,
+) -> Result<Written, StoreError> {
+    let rows = write_rows(connection, executor, changes, now).await?;
+    let mut written = Written {
+        rows,
+        ready: Vec::new(),
+    };
+    let steps: Vec<_> = changes
+        .iter()
+        .filter_map(|change| Some((change.task, change.step_again.as_ref()?)))
+        .collect();
+    if !steps.is_empty() {
+        step::run_again(connection, &steps, now).await?;
+    }
+    let suspended = written.suspended();
+    if !suspended.is_empty() {
+        let timers: Vec<_> = changes
+            .iter()
+            .filter_map(|change| Some(json!([hex(change.task), change.wakes_at?.0])))
+            .collect();
+        sqlx::query(WAKE_AT)
+            .bind(text(&timers))
+            .execute(&mut *connection)
+            .await
+            .map_err(error::of)?;
+        written.ready = signal::wake_satisfied(connection, &suspended, now).await?;
+    }
+    let ended = written.ended(changes)?;
+    let ready = fan_out::count_ended(connection, &ended, now).await?;
+    written.ready.extend(ready);
+    Ok(written)
+}
+
+async fn write_rows(
     connection: &mut SqliteConnection,
     executor: Uuid,
     changes: &[Change],
@@ -118,6 +167,14 @@ pub(super) async fn write(
     if !answered.is_empty() {
         sqlx::query(ANSWERED)
             .bind(text(&answered))
+            .execute(&mut *connection)
+            .await
+            .map_err(error::of)?;
+    }
+    let left_behind = ids(&rows, |row| row.has_subtasks && row.is_final);
+    if !left_behind.is_empty() {
+        sqlx::query(LEFT_BEHIND)
+            .bind(text(&left_behind))
             .execute(connection)
             .await
             .map_err(error::of)?;
@@ -135,6 +192,7 @@ fn json_of(change: &Change) -> serde_json::Value {
         change.error,
         change.failures,
         change.pause,
+        change.waiting_for,
     ])
 }
 

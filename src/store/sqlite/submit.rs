@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::error;
 use crate::domain::{IdempotencyKey, NewTask, OriginToken, TaskState};
-use crate::store::row::{facts_columns, labels_text, options_text, text};
+use crate::store::row::{facts_columns, labels_text, number, options_text, text};
 use crate::store::submission::{Entered, Known, KnownRow, answers, keys};
 use crate::store::time::Time;
 use crate::store::{StoreError, Submitted};
@@ -18,16 +18,18 @@ use crate::store::{StoreError, Submitted};
 const INSERT: &str = "
 insert into task (
     id, action, queue, state, priority, parent, root, origin, created_at, ready_at, run_at, deadline, labels,
-    options, input, idempotency_key
+    options, input, idempotency_key, fan_out, place, outlives_parent
 )
-select w.id, w.action, w.queue, case when w.run_at > ?2 then ?3 else ?4 end, w.priority, w.parent,
-    coalesce(p.root, w.id), w.origin, ?2, case when w.run_at > ?2 then null else ?2 end, w.run_at,
-    coalesce(min(w.deadline, p.deadline), w.deadline, p.deadline), w.labels, w.options, w.input, w.key
+select w.id, w.action, w.queue,
+    case when w.place >= ?5 then ?6 when w.run_at > ?2 then ?3 else ?4 end, w.priority, w.parent,
+    coalesce(p.root, w.id), w.origin, ?2, case when w.place >= ?5 or w.run_at > ?2 then null else ?2 end, w.run_at,
+    coalesce(min(w.deadline, p.deadline), w.deadline, p.deadline), w.labels, w.options, w.input, w.key,
+    w.fan_out, w.sibling, w.outlives
 from (
-    select key as place, unhex(value ->> 0) as id, value ->> 1 as action, value ->> 2 as queue,
+    select cast(key as integer) as place, unhex(value ->> 0) as id, value ->> 1 as action, value ->> 2 as queue,
         value ->> 3 as priority, unhex(value ->> 4) as parent, value ->> 5 as origin, value ->> 6 as run_at,
         value ->> 7 as deadline, value ->> 8 as labels, value ->> 9 as options, value ->> 10 as input,
-        value ->> 11 as key
+        value ->> 11 as key, value ->> 12 as fan_out, value ->> 13 as sibling, value ->> 14 as outlives
     from json_each(?1)
 ) as w
 join queue q on q.name = w.queue
@@ -44,6 +46,12 @@ where id in (select unhex(value) from json_each(?1)) and state = ?2
 union all
 select id, 'deadline', deadline from task
 where id in (select unhex(value) from json_each(?1)) and deadline is not null";
+
+/// Their end cancels what is below.
+const MARK: &str = "
+update task set has_subtasks = 1
+where id in (select t.parent from task t where t.id in (select unhex(value) from json_each(?1)))
+    and not has_subtasks";
 
 /// What is so of those that were not stored.
 const JUDGE: &str = "
@@ -87,16 +95,27 @@ pub(super) async fn submit(
         .begin_with("begin immediate")
         .await
         .map_err(error::of)?;
-    let inserted = insert(&mut transaction, tasks, now).await?;
+    let submitted = enter(&mut transaction, tasks, tasks.len(), now).await?;
+    transaction.commit().await.map_err(error::of)?;
+    Ok(submitted)
+}
+
+/// Stores what may be stored, within a transaction. All behind the first `unblocked` have to wait for their turn.
+pub(super) async fn enter(
+    connection: &mut SqliteConnection,
+    tasks: &[NewTask],
+    unblocked: usize,
+    now: Time,
+) -> Result<Vec<Submitted>, StoreError> {
+    let inserted = insert(connection, tasks, unblocked, now).await?;
     let (entered, known) = if inserted.len() == tasks.len() {
         (Vec::new(), Known::default())
     } else {
         (
-            judge(&mut transaction, tasks).await?,
-            known(&mut transaction, tasks).await?,
+            judge(connection, tasks).await?,
+            known(connection, tasks).await?,
         )
     };
-    transaction.commit().await.map_err(error::of)?;
     let mut stored: HashMap<Uuid, String> = inserted
         .into_iter()
         .map(|one| (one.id, one.state))
@@ -125,6 +144,7 @@ pub(super) async fn submit(
 async fn insert(
     connection: &mut SqliteConnection,
     tasks: &[NewTask],
+    unblocked: usize,
     now: Time,
 ) -> Result<Vec<Inserted>, StoreError> {
     let batch: Vec<_> = tasks
@@ -144,6 +164,9 @@ async fn insert(
                 options_text(&one.options),
                 one.input.as_str(),
                 one.idempotency_key.as_ref().map(IdempotencyKey::as_str),
+                task.fan_out.as_ref().map(|place| place.name.as_str()),
+                task.fan_out.as_ref().map(|place| place.place),
+                i32::from(one.outlives_parent),
             ])
         })
         .collect();
@@ -153,9 +176,19 @@ async fn insert(
         .bind(now)
         .bind(scheduled)
         .bind(TaskState::at_submission(true).as_str())
+        .bind(number(unblocked))
+        .bind(TaskState::Blocked.as_str())
         .fetch_all(&mut *connection)
         .await
         .map_err(error::of)?;
+    if tasks.iter().any(|task| task.submission.parent.is_some()) {
+        let ids: Vec<String> = inserted.iter().map(|one| hex(one.id)).collect();
+        sqlx::query(MARK)
+            .bind(text(&ids))
+            .execute(&mut *connection)
+            .await
+            .map_err(error::of)?;
+    }
     let timed: Vec<String> = inserted
         .iter()
         .filter(|one| one.deadline.is_some() || one.run_at.is_some() && one.state == scheduled)

@@ -95,10 +95,14 @@ fn leaves_a_line(fleet: &Fleet, id: Uuid, file: &str) -> Value {
 /// The action that makes sub-tasks.
 pub(super) fn fan_out() -> Registry {
     Registry::new().with_fn("fan_out", |context: Context, count: u32| async move {
+        let mut parts = Vec::new();
         for number in 0..count {
             let mut part = submission("echo", &json!(number));
             part.queue = QueueName::default_queue();
-            context.spawn(part).await?;
+            parts.push(context.spawn(part).await?);
+        }
+        for (part, number) in parts.iter().zip(0..count) {
+            assert_eq!(context.join_one::<u32>(part).await?, number);
         }
         Ok(())
     })

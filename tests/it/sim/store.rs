@@ -7,12 +7,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use longshore::domain::{
-    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask,
-    QueueName, QueueRecord, Settlement, Task, TaskId, Violation,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, LogChunk, LogPosition,
+    NewSignal, NewTask, QueueName, QueueRecord, Settlement, Step, StepName, StepRecord, Task,
+    TaskId, Violation,
 };
 use longshore::store::{
-    Cancelled, Due, IdleFound, IdleLook, List, Listed, Renewal, Settled, Store, StoreError,
-    StoreIdentity, Submitted, TakenOver,
+    Below, Cancelled, Due, IdleFound, IdleLook, List, Listed, Recorded, Renewal, Settled,
+    Signalled, Spawn, Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver,
+    TookSignal,
 };
 
 use super::hub::Hub;
@@ -130,6 +132,17 @@ fn taken(hub: &Hub, taken: &TakenOver) -> Option<String> {
     ))
 }
 
+fn below(hub: &Hub, below: &Below) -> Option<String> {
+    hub.model().act("below", None);
+    let cancelled = &below.cancelled;
+    hub.model()
+        .ended(cancelled.iter().map(|facts| (facts.id, facts.state)));
+    (!cancelled.is_empty() || !below.running.is_empty()).then(|| {
+        let names = hub.names(cancelled.iter().map(|facts| facts.id));
+        format!("{names} cancelled, {} run", below.running.len())
+    })
+}
+
 #[async_trait]
 impl Store for SimStore {
     async fn migrate(&self) -> Result<(), StoreError> {
@@ -214,7 +227,9 @@ impl Store for SimStore {
                 Some(match answer {
                     Cancelled::Unknown => format!("{name} unknown"),
                     Cancelled::Final(state) => format!("{name} was {state}"),
-                    Cancelled::Accepted { cancelled, running } => {
+                    Cancelled::Accepted {
+                        cancelled, running, ..
+                    } => {
                         format!(
                             "{name}: {} cancelled, {} run",
                             cancelled.len(),
@@ -375,6 +390,101 @@ impl Store for SimStore {
 
     async fn tree(&self, task: TaskId) -> Result<Listed, StoreError> {
         self.read("tree", self.store().tree(task)).await
+    }
+
+    async fn steps(&self, task: TaskId) -> Result<Vec<Step>, StoreError> {
+        self.read("steps", self.store().steps(task)).await
+    }
+
+    async fn record(
+        &self,
+        executor: ExecutorId,
+        records: &[StepRecord],
+    ) -> Result<Vec<Recorded>, StoreError> {
+        let call = self.store().record(executor, records);
+        self.call("record", call, |hub, answers| {
+            let words = records.iter().zip(answers).map(|(one, answer)| {
+                let (name, step) = (hub.name(one.task), &one.step.name);
+                format!("{name}.{} {step} {answer:?}", one.attempt)
+            });
+            Some(words.collect::<Vec<_>>().join(", "))
+        })
+        .await
+    }
+
+    async fn signal(&self, signals: &[NewSignal]) -> Result<Vec<Signalled>, StoreError> {
+        let call = self.store().signal(signals);
+        self.call("signal", call, |hub, answers| {
+            hub.model().act("signal", None);
+            let words = signals.iter().zip(answers).map(|(one, answer)| {
+                let what = match answer {
+                    Signalled::Stored { woken: Some(_), .. } => "woken".to_owned(),
+                    Signalled::Stored { woken: None, .. } => "stored".to_owned(),
+                    other => format!("{other:?}"),
+                };
+                format!("{} {} {what}", hub.name(one.task), one.name)
+            });
+            Some(words.collect::<Vec<_>>().join(", "))
+        })
+        .await
+    }
+
+    async fn take_signal(
+        &self,
+        executor: ExecutorId,
+        wish: &TakeSignal,
+    ) -> Result<TookSignal, StoreError> {
+        let call = self.store().take_signal(executor, wish);
+        self.call("take_signal", call, |hub, answer| {
+            let took = matches!(answer, TookSignal::Taken(_));
+            took.then(|| format!("{}.{} {}", hub.name(wish.task), wish.attempt, wish.step))
+        })
+        .await
+    }
+
+    async fn spawn(&self, executor: ExecutorId, spawn: &Spawn) -> Result<Spawned, StoreError> {
+        let call = self.store().spawn(executor, spawn);
+        self.call("spawn", call, |hub, answer| {
+            hub.model().act("spawn", None);
+            let names = hub.names(spawn.subtasks.iter().map(|task| task.id));
+            let what = match answer {
+                Spawned::Stored(ready) => format!("{} ready", ready.len()),
+                Spawned::Known(_) | Spawned::Refused(_) | Spawned::Stale => format!("{answer:?}"),
+            };
+            Some(format!("{} makes {names}: {what}", hub.name(spawn.parent)))
+        })
+        .await
+    }
+
+    async fn fan_out(&self, task: TaskId, name: &StepName) -> Result<Option<FanOut>, StoreError> {
+        self.read("fan_out", self.store().fan_out(task, name)).await
+    }
+
+    async fn spawned(
+        &self,
+        task: TaskId,
+        name: &StepName,
+        from: u32,
+        limit: usize,
+    ) -> Result<Listed, StoreError> {
+        self.read("spawned", self.store().spawned(task, name, from, limit))
+            .await
+    }
+
+    async fn cancel_below(
+        &self,
+        task: TaskId,
+        name: Option<&StepName>,
+        reason: &str,
+        limit: usize,
+    ) -> Result<Below, StoreError> {
+        let call = self.store().cancel_below(task, name, reason, limit);
+        self.call("cancel_below", call, below).await
+    }
+
+    async fn clear_below(&self, limit: usize) -> Result<Below, StoreError> {
+        let call = self.store().clear_below(limit);
+        self.call("clear_below", call, below).await
     }
 
     async fn append_logs(&self, chunks: &[LogChunk]) -> Result<(), StoreError> {

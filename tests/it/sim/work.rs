@@ -85,13 +85,18 @@ async fn run(
         site.process.name
     ));
     context.log(action).await;
+    let mut parts = Vec::new();
     for _ in 0..work.children {
         let child = Work {
             millis: work.millis,
             ..Work::default()
         };
-        context.spawn(submission("work", child)).await?;
+        parts.push(context.spawn(submission("work", child)).await?);
         site.clock.sleep(Duration::from_millis(50)).await;
+    }
+    for part in &parts {
+        // One that somebody has cancelled is no less joined.
+        drop(context.join_one::<u64>(part).await);
     }
     let done = site.clock.sleep(Duration::from_millis(work.millis));
     if work.is_polite {

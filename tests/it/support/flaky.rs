@@ -7,12 +7,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use longshore::domain::{
-    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask,
-    QueueName, QueueRecord, Settlement, Task, TaskId, Violation,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, LogChunk, LogPosition,
+    NewSignal, NewTask, QueueName, QueueRecord, Settlement, Step, StepName, StepRecord, Task,
+    TaskId, Violation,
 };
 use longshore::store::{
-    Cancelled, Due, IdleFound, IdleLook, List, Listed, Renewal, Settled, Store, StoreError,
-    StoreIdentity, Submitted, TakenOver,
+    Below, Cancelled, Due, IdleFound, IdleLook, List, Listed, Recorded, Renewal, Settled,
+    Signalled, Spawn, Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver,
+    TookSignal,
 };
 
 /// A store whose answers get lost, as often as a test says.
@@ -225,6 +227,70 @@ impl Store for Flaky {
 
     async fn repair(&self, violations: &[Violation]) -> Result<TakenOver, StoreError> {
         self.pass("repair", self.store.repair(violations).await)
+    }
+
+    async fn steps(&self, task: TaskId) -> Result<Vec<Step>, StoreError> {
+        self.pass("steps", self.store.steps(task).await)
+    }
+
+    async fn record(
+        &self,
+        executor: ExecutorId,
+        records: &[StepRecord],
+    ) -> Result<Vec<Recorded>, StoreError> {
+        self.pass("record", self.store.record(executor, records).await)
+    }
+
+    async fn signal(&self, signals: &[NewSignal]) -> Result<Vec<Signalled>, StoreError> {
+        self.pass("signal", self.store.signal(signals).await)
+    }
+
+    async fn take_signal(
+        &self,
+        executor: ExecutorId,
+        wish: &TakeSignal,
+    ) -> Result<TookSignal, StoreError> {
+        let answer = self.store.take_signal(executor, wish).await?;
+        if answer == TookSignal::NoneYet {
+            self.count("take_signal");
+            Ok(answer)
+        } else {
+            self.pass("take_signal", Ok(answer))
+        }
+    }
+
+    async fn spawn(&self, executor: ExecutorId, spawn: &Spawn) -> Result<Spawned, StoreError> {
+        self.pass("spawn", self.store.spawn(executor, spawn).await)
+    }
+
+    async fn fan_out(&self, task: TaskId, name: &StepName) -> Result<Option<FanOut>, StoreError> {
+        self.pass("fan_out", self.store.fan_out(task, name).await)
+    }
+
+    async fn spawned(
+        &self,
+        task: TaskId,
+        name: &StepName,
+        from: u32,
+        limit: usize,
+    ) -> Result<Listed, StoreError> {
+        let answer = self.store.spawned(task, name, from, limit).await;
+        self.pass("spawned", answer)
+    }
+
+    async fn cancel_below(
+        &self,
+        task: TaskId,
+        name: Option<&StepName>,
+        reason: &str,
+        limit: usize,
+    ) -> Result<Below, StoreError> {
+        let answer = self.store.cancel_below(task, name, reason, limit).await;
+        self.pass("cancel_below", answer)
+    }
+
+    async fn clear_below(&self, limit: usize) -> Result<Below, StoreError> {
+        self.pass("clear_below", self.store.clear_below(limit).await)
     }
 
     async fn append_logs(&self, chunks: &[LogChunk]) -> Result<(), StoreError> {

@@ -67,6 +67,11 @@ impl World {
         Self::with(store, Arc::new(Hurried(SystemClock::shared()))).await
     }
 
+    /// On a store of the test's own, with the clock of the machine.
+    pub(crate) async fn unhurried(store: Arc<dyn Store>) -> Self {
+        Self::with(store, SystemClock::shared()).await
+    }
+
     async fn with_clock(clock: Arc<dyn Clock>) -> Self {
         Self::with(memory().await, clock).await
     }

@@ -181,7 +181,7 @@ pub(crate) async fn concurrent_idle_claims_share_nothing(world: &World) {
 pub(crate) async fn an_attempt_settles_once(world: &World) {
     let (executor, task) = world.running(echo()).await;
     let settled = world.settle(executor, task, 1, succeeded()).await;
-    let Settled::Stored { state, at } = settled else {
+    let Settled::Stored { state, at, .. } = settled else {
         panic!("{settled:?}");
     };
     let found = world.task(task).await;
@@ -292,7 +292,7 @@ pub(crate) async fn a_failed_attempt_is_planned_again(world: &World) {
         pause: Duration::from_micros(1),
     };
     let settled = world.settle(executor, task, 1, planned).await;
-    let Settled::Stored { state, at } = settled else {
+    let Settled::Stored { state, at, .. } = settled else {
         panic!("{settled:?}");
     };
     assert_eq!(state, TaskState::Scheduled);
@@ -328,7 +328,7 @@ pub(crate) async fn a_paused_task_keeps_its_error(world: &World) {
 pub(crate) async fn a_released_task_is_ready_again(world: &World) {
     let (executor, task) = world.running(echo()).await;
     let settled = world.settle(executor, task, 1, Ending::Released).await;
-    let Settled::Stored { state, at } = settled else {
+    let Settled::Stored { state, at, .. } = settled else {
         panic!("{settled:?}");
     };
     assert_eq!(state, TaskState::Ready);

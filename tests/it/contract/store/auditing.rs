@@ -182,6 +182,12 @@ const MEDDLING: &[(&str, &str, Kind)] = &[
     ),
     ("ready", "state = 'blocked'", Kind::Waker),
     ("released", "state = 'suspended'", Kind::Waker),
+    (
+        "released",
+        "state = 'suspended', waiting_for = ' timer '",
+        Kind::Waker,
+    ),
+    ("ready", "waiting_for = ' timer '", Kind::Waker),
     ("ready", "root = executor", Kind::Tree),
     ("child", "root = id", Kind::Tree),
     (
@@ -219,6 +225,7 @@ async fn subject(world: &World, name: &str) -> TaskId {
             let parent = world.ready(1).await[0];
             let child = world.submit_one(below(parent)).await;
             drop(world.store.cancel(parent, "enough").await.unwrap());
+            world.sql("delete from ended_parent").await; // As if that had been forgotten.
             child
         }
     }

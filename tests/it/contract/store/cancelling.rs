@@ -24,7 +24,10 @@ pub(crate) async fn cancelling_reaches_the_whole_tree(world: &World) {
     let stranger = world.ready(1).await[0];
 
     let answer = world.store.cancel(root, "nobody needs it").await.unwrap();
-    let Cancelled::Accepted { cancelled, running } = answer else {
+    let Cancelled::Accepted {
+        cancelled, running, ..
+    } = answer
+    else {
         panic!("{answer:?}");
     };
     let mut ids: Vec<TaskId> = cancelled.iter().map(|facts| facts.id).collect();
@@ -108,7 +111,7 @@ pub(crate) async fn no_attempt_follows_a_wish_to_cancel(world: &World) {
         let (executor, task) = world.running(echo()).await;
         drop(world.store.cancel(task, "enough").await.unwrap());
         let settled = world.settle(executor, task, 1, ending).await;
-        let Settled::Stored { state, at } = settled else {
+        let Settled::Stored { state, at, .. } = settled else {
             panic!("{settled:?}");
         };
         assert_eq!(state, TaskState::Cancelled);

@@ -234,6 +234,7 @@ pub(crate) async fn a_key_and_an_id_may_name_different_tasks(world: &World) {
     let (with_key, with_id) = (new(keyed("k")), new(echo()));
     world.submit(&[with_key.clone(), with_id.clone()]).await;
     let both = |submission, id| NewTask {
+        fan_out: None,
         id,
         ..new(submission)
     };

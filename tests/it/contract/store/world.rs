@@ -179,6 +179,7 @@ pub(crate) fn echo() -> Submission {
 /// A request with an identity, newer than all before it.
 pub(crate) fn new(submission: Submission) -> NewTask {
     NewTask {
+        fan_out: None,
         id: TaskId::from_uuid(Uuid::now_v7()),
         origin: None,
         submission,
@@ -220,6 +221,7 @@ pub(crate) fn failed() -> Ending {
 
 pub(crate) fn settlement(task: TaskId, attempt: u32, ending: Ending) -> Settlement {
     Settlement {
+        fan_out: None,
         task,
         attempt: Attempt(attempt),
         ending,

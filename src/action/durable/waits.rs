@@ -1,0 +1,181 @@
+//! Sleeps and signals.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+
+use super::journal::{Found, Outside};
+use super::operation::{Asked, Operation};
+use super::steps::wait;
+use crate::action::Context;
+use crate::domain::{Failure, Payload, SignalName, StepKind, StepName, StepOutcome};
+
+impl Context {
+    /// Sleeps for `duration`, also across restarts: the time counts from the first attempt that asked. Meanwhile the task
+    /// holds no slot, if nothing else keeps it busy.
+    ///
+    /// It is named by its number (`sleep:1`), so the sleeps of a run keep their order.
+    ///
+    /// # Errors
+    ///
+    /// A fatal failure when what is stored under its name is something else: the code has changed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the time goes on.
+    pub fn sleep<'a>(&self, duration: Duration) -> Operation<'a, ()> {
+        let name = self.journal().numbered("sleep");
+        self.sleep_of(name, move |now| {
+            now.saturating_add(duration).unwrap_or(Timestamp::MAX)
+        })
+    }
+
+    /// As [`Context::sleep`], until a time of the store's clock; returns at once when that has passed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::sleep`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Context::sleep`].
+    pub fn sleep_until<'a>(&self, until: Timestamp) -> Operation<'a, ()> {
+        let name = self.journal().numbered("sleep");
+        self.sleep_of(name, move |_now| until)
+    }
+
+    fn sleep_of<'a>(
+        &self,
+        name: StepName,
+        until: impl FnOnce(Timestamp) -> Timestamp + Send + 'a,
+    ) -> Operation<'a, ()> {
+        Operation::of(
+            self.journal(),
+            Ok(name),
+            StepKind::Sleep,
+            move |asked| async move {
+                let due_at = match asked.find().await? {
+                    Found::Ended(_) => return Ok(()),
+                    Found::Begun { due_at, .. } => due_at,
+                    Found::New => {
+                        let due_at = until(asked.journal().host().now());
+                        asked.wait_until(0, due_at).await;
+                        due_at
+                    }
+                };
+                wait(&asked, due_at).await;
+                asked.end(StepOutcome::Done(Payload::null())).await;
+                Ok(())
+            },
+        )
+    }
+
+    /// Waits for the next signal `name` to this task, and takes it. One that came before is kept until somebody waits;
+    /// signals of one name are taken in the order in which they came. Meanwhile the task holds no slot, if nothing else
+    /// keeps it busy.
+    ///
+    /// # Errors
+    ///
+    /// A fatal failure when the payload is not a `T`, or `name` is not a name.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, no signal is taken; one that was being taken in this moment counts as taken.
+    pub fn wait_for<'a, T: DeserializeOwned + Send + 'a>(&self, name: &str) -> Operation<'a, T> {
+        self.signal_of(name, None, |asked, payload| match payload {
+            Some(payload) => asked.decode(&payload, "the payload"),
+            None => Err(asked.failed(Failure::fatal("the wait has expired"))),
+        })
+    }
+
+    /// As [`Context::wait_for`], for `limit` at most, counted from the first attempt that asked: then it is `None`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::wait_for`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Context::wait_for`].
+    pub fn wait_for_within<'a, T: DeserializeOwned + Send + 'a>(
+        &self,
+        name: &str,
+        limit: Duration,
+    ) -> Operation<'a, Option<T>> {
+        self.signal_of(name, Some(limit), |asked, payload| {
+            payload
+                .map(|payload| asked.decode(&payload, "the payload"))
+                .transpose()
+        })
+    }
+
+    fn signal_of<'a, T: Send + 'a>(
+        &self,
+        name: &str,
+        limit: Option<Duration>,
+        decode: impl FnOnce(&Asked, Option<Payload>) -> Result<T, Failure> + Send + 'a,
+    ) -> Operation<'a, T> {
+        let signal = SignalName::new(name).map_err(Failure::fatal);
+        let step = signal
+            .as_ref()
+            .map(|signal| self.journal().numbered(&format!("signal:{signal}")))
+            .map_err(Failure::clone);
+        Operation::of(
+            self.journal(),
+            step,
+            StepKind::Signal,
+            move |asked| async move {
+                let payload = wait_for(&asked, &signal?, limit).await?;
+                decode(&asked, payload)
+            },
+        )
+    }
+}
+
+async fn wait_for(
+    asked: &Asked,
+    signal: &SignalName,
+    limit: Option<Duration>,
+) -> Result<Option<Payload>, Failure> {
+    let journal = asked.journal();
+    let until = match (asked.find().await?, limit) {
+        (Found::Ended(StepOutcome::Done(payload) | StepOutcome::Skipped(payload)), _) => {
+            return Ok(Some(payload));
+        }
+        (Found::Ended(StepOutcome::Expired), _) => return Ok(None),
+        (Found::Ended(StepOutcome::Failed(failure)), _) => return Err(asked.failed(failure)),
+        (Found::Begun { due_at, .. }, _) => Some(due_at),
+        (Found::New, None) => None,
+        (Found::New, Some(limit)) => {
+            let now = journal.host().now();
+            let due_at = now.saturating_add(limit).unwrap_or(Timestamp::MAX);
+            asked.wait_until(0, due_at).await;
+            Some(due_at)
+        }
+    };
+    loop {
+        let seen = journal.nudges();
+        // The place first: whatever ends while the store is asked ends after it.
+        let place = journal.reserve(asked.name());
+        let taken = journal
+            .host()
+            .take_signal(signal, asked.name(), place)
+            .await;
+        if let Some(payload) = taken {
+            journal.turn(place).await;
+            return Ok(Some(payload));
+        }
+        journal.give_back(place);
+        if until.is_some_and(|until| until <= journal.host().now()) {
+            asked.end(StepOutcome::Expired).await;
+            return Ok(None);
+        }
+        let outside = Outside {
+            until,
+            signal: Some(signal.clone()),
+            fan_out: None,
+        };
+        journal.outside(outside, seen).await;
+    }
+}

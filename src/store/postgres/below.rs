@@ -1,0 +1,109 @@
+//! Cancelling what is directly below a task.
+
+use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
+
+use super::{cancel, error, fan_out};
+use crate::domain::{StepName, TaskId};
+use crate::store::row::number;
+use crate::store::tree::{Member, Parts, split};
+use crate::store::{Below, PARENT_ENDED, StoreError};
+
+const FOUND: &str = "
+select id from task
+where parent = $1 and ($2::text is null or fan_out = $2) and not outlives_parent
+    and finished_at is null and cancel_requested_at is null
+limit $3";
+
+/// Once they are locked they may have moved on.
+const MEMBERS: &str = "
+select id, state, executor from task
+where id = any($1) and finished_at is null and cancel_requested_at is null order by id";
+
+/// Nothing of what is being cancelled has its turn any more.
+const CLOSE: &str = "
+update fan_out set in_flight_max = 0 where task = $1 and ($2::text is null or name = $2) and granted < stored";
+
+const ENDED_PARENT: &str = "select task from ended_parent limit 1 for update skip locked";
+
+const FORGET: &str = "delete from ended_parent where task = $1";
+
+/// As [`crate::store::Store::cancel_below`].
+pub(super) async fn cancel_below(
+    connection: &mut PgConnection,
+    task: TaskId,
+    name: Option<&StepName>,
+    reason: &str,
+    limit: usize,
+) -> Result<Below, StoreError> {
+    let mut transaction = connection.begin().await.map_err(error::of)?;
+    let below = cancel_some(&mut transaction, task.as_uuid(), name, reason, limit).await?;
+    transaction.commit().await.map_err(error::of)?;
+    Ok(below)
+}
+
+/// As [`crate::store::Store::clear_below`].
+pub(super) async fn clear_below(
+    connection: &mut PgConnection,
+    limit: usize,
+) -> Result<Below, StoreError> {
+    let mut transaction = connection.begin().await.map_err(error::of)?;
+    let ended: Option<Uuid> = sqlx::query_scalar(ENDED_PARENT)
+        .fetch_optional(&mut *transaction)
+        .await
+        .map_err(error::of)?;
+    let Some(ended) = ended else {
+        return Ok(Below::default());
+    };
+    let below = cancel_some(&mut transaction, ended, None, PARENT_ENDED, limit).await?;
+    if !below.has_more {
+        sqlx::query(FORGET)
+            .bind(ended)
+            .execute(&mut *transaction)
+            .await
+            .map_err(error::of)?;
+    }
+    transaction.commit().await.map_err(error::of)?;
+    Ok(Below {
+        has_more: true, // Or of the next one.
+        ..below
+    })
+}
+
+async fn cancel_some(
+    connection: &mut PgConnection,
+    task: Uuid,
+    name: Option<&StepName>,
+    reason: &str,
+    limit: usize,
+) -> Result<Below, StoreError> {
+    let name = name.map(StepName::as_str);
+    let found: Vec<Uuid> = sqlx::query_scalar(FOUND)
+        .bind(task)
+        .bind(name)
+        .bind(number(limit))
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(error::of)?;
+    let has_more = found.len() >= limit;
+    fan_out::lock(connection, found.iter().copied().chain([task]).collect()).await?;
+    sqlx::query(CLOSE)
+        .bind(task)
+        .bind(name)
+        .execute(&mut *connection)
+        .await
+        .map_err(error::of)?;
+    let members: Vec<Member> = sqlx::query_as(MEMBERS)
+        .bind(found)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(error::of)?;
+    let Parts { waiting, running } = split(&members)?;
+    // Nothing becomes ready by it: no sibling has its turn any more, and the parent runs or has ended.
+    let (cancelled, _none) = cancel::carry_out(connection, waiting, &running, reason).await?;
+    Ok(Below {
+        cancelled,
+        running,
+        has_more,
+    })
+}

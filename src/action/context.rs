@@ -55,7 +55,8 @@ impl Context {
         &self.task
     }
 
-    /// Which attempt this is, from 1. With the task's id it is the key that makes an effect outside idempotent.
+    /// Which attempt this is, from 1. It grows with each run, also when the task was only woken: an effect outside is made
+    /// idempotent by the task's id and the step's name.
     pub fn attempt(&self) -> Attempt {
         self.task.attempt
     }
@@ -66,6 +67,8 @@ impl Context {
     ///
     /// Safe.
     pub async fn stopped(&self) -> Stop {
+        // Asked by whoever drives the action it holds no waker, so that it does not keep a task loaded that only waits.
+        self.journal.until_stopped().await;
         let mut stop = self.stop.clone();
         let stopped = stop
             .wait_for(Option::is_some)

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::domain::{
-    Failure, FanOut, FanOutPlan, LogStream, Payload, SignalName, Step, StepName, Submission, Task,
-    TaskId,
+    Failure, FanOut, FanOutPlan, LogStream, Payload, PayloadLimits, SignalName, Step, StepName,
+    Submission, Task, TaskId,
 };
 
 /// What runs an action does for it. What it stores is the attempt's: once another attempt has begun, its calls never
@@ -24,6 +24,9 @@ pub trait Host: Send + Sync {
 
     /// A number from 0 to 1, evenly spread.
     fn chance(&self) -> f64;
+
+    /// What outputs may weigh.
+    fn payload_limits(&self) -> PayloadLimits;
 
     /// Returns when a new step may begin: not while nobody knows whether the attempt is still the task's.
     async fn may_go_on(&self);

@@ -316,6 +316,9 @@ pub(super) struct SubmitArgs {
     /// The task it belongs to.
     #[arg(long, value_name = "ID")]
     pub(super) parent: Option<String>,
+    /// Go on when the parent has ended or is cancelled.
+    #[arg(long, requires = "parent")]
+    pub(super) outlives_parent: bool,
     /// Wait for it to end, at most so many seconds; for ever without a number.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true)]
     #[expect(

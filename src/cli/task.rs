@@ -178,6 +178,7 @@ fn submission(args: SubmitArgs, limits: PayloadLimits) -> Result<Submission, Com
         on_failure: args.on_failure,
         delivery: args.delivery,
         parent: args.parent,
+        outlives_parent: args.outlives_parent,
         ..SubmissionJson::default()
     };
     Ok(json.into_domain(limits)?)

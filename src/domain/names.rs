@@ -116,6 +116,16 @@ impl StepName {
         Self(Arc::from(format!("{self}:join")))
     }
 
+    /// The name of the next try of a wait, after so many outcomes that were passed over.
+    #[must_use]
+    pub fn again(&self, passed: u32) -> Self {
+        let first = self
+            .0
+            .split_once(":again:")
+            .map_or(&*self.0, |(first, _)| first);
+        Self(Arc::from(format!("{first}:again:{passed}")))
+    }
+
     /// The name that a row says: also one that Longshore has given.
     ///
     /// # Errors

@@ -157,6 +157,7 @@ pub(super) async fn until_it_ends(
         () = over => running.ask(Stop::TimeLimit),
         _ = stopped.stopped() => {}
     }
+    journal.stop();
     let grace = match *running.stop().borrow() {
         Some(Stop::LeaseEnds) => FENCE_GRACE,
         _ => STOP_GRACE,
@@ -170,9 +171,10 @@ pub(super) async fn until_it_ends(
 
 /// Says in the task's log which stored steps an action that has ended did not ask for.
 async fn told_of_changes(context: &Context, driven: Driven) -> Driven {
+    // One that fails may have failed before it came to them.
     let names = match &driven {
-        Driven::Ended(_) => context.journal().not_asked_for(),
-        Driven::Suspended { .. } => return driven,
+        Driven::Ended(Ok(_)) => context.journal().not_asked_for(),
+        Driven::Ended(Err(_)) | Driven::Suspended { .. } => return driven,
     };
     if !names.is_empty() {
         let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();

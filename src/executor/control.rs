@@ -8,7 +8,9 @@ use super::Shared;
 use crate::action::Stop;
 use crate::broker::{Credit, Delivery};
 use crate::domain::limits::SIGNALS_MAX;
-use crate::domain::{ExecutorId, NewSignal, Payload, SignalName, TaskFacts, TaskId, TaskState};
+use crate::domain::{
+    ExecutorId, IdempotencyKey, NewSignal, Payload, SignalName, TaskFacts, TaskId, TaskState,
+};
 use crate::store::{Cancelled, Signalled, StoreError};
 use crate::wire::{Event, EventKind, parse_events};
 
@@ -82,16 +84,15 @@ fn signal_of(shared: &Arc<Shared>, event: &Event) -> Result<NewSignal, String> {
     let payload = event.data.payload.clone().unwrap_or_else(Payload::null);
     // Sent again, the same event is the same signal.
     let key = match &event.data.key {
-        Some(key) => key.clone(),
-        None => format!("{}#{}", event.source, event.id),
+        Some(key) => key
+            .parse()
+            .map_err(|error| format!("`data.key`: {error}"))?,
+        None => IdempotencyKey::of_event(&event.source, &event.id),
     };
     Ok(NewSignal {
         task: event.task,
         name: SignalName::new(name).map_err(|error| format!("`data.signal`: {error}"))?,
-        key: Some(
-            key.parse()
-                .map_err(|error| format!("`data.key`: {error}"))?,
-        ),
+        key: Some(key),
         payload: payload
             .within(shared.limits)
             .map_err(|error| format!("`data.payload`: {error}"))?,

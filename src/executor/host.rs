@@ -14,8 +14,8 @@ use super::Shared;
 use crate::action::{Host, SpawnBatch, SpawnedAs, Stop};
 use crate::domain::limits::{BATCH_MAX, LOG_BYTES_MAX};
 use crate::domain::{
-    Failure, FanOut, FanOutPlace, LogChunk, LogPosition, LogStream, NewTask, Payload, SignalName,
-    Step, StepName, StepRecord, Submission, Task, TaskId,
+    Failure, FanOut, FanOutPlace, LogChunk, LogPosition, LogStream, NewTask, Payload,
+    PayloadLimits, SignalName, Step, StepName, StepRecord, Submission, Task, TaskId,
 };
 use crate::store::{Recorded, Spawn, Spawned, StoreError, TakeSignal, TookSignal};
 use crate::wire::EventKind;
@@ -142,6 +142,10 @@ impl Host for AttemptHost {
 
     fn chance(&self) -> f64 {
         self.shared.clock.chance()
+    }
+
+    fn payload_limits(&self) -> PayloadLimits {
+        self.shared.limits
     }
 
     async fn may_go_on(&self) {

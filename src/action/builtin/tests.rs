@@ -18,8 +18,8 @@ use crate::action::{Context, Host, Running, SpawnBatch, SpawnedAs};
 use crate::clock::SystemClock;
 use crate::domain::limits::LOG_CHUNK_BYTES_MAX;
 use crate::domain::{
-    ActionName, Attempt, FanOut, LogStream, Payload, SignalName, Step, StepName, Submission, Task,
-    TaskState,
+    ActionName, Attempt, FanOut, LogStream, Payload, PayloadLimits, SignalName, Step, StepName,
+    Submission, Task, TaskState,
 };
 
 /// A host that keeps the log.
@@ -42,6 +42,10 @@ impl Host for Memory {
 
     fn chance(&self) -> f64 {
         0.5
+    }
+
+    fn payload_limits(&self) -> PayloadLimits {
+        PayloadLimits::default()
     }
 
     async fn may_go_on(&self) {}

@@ -82,6 +82,8 @@ fn among(executors: impl IntoIterator<Item = ExecutorRecord>) -> Circumstances {
         ahead: 0,
         running: 0,
         announcements: Announcements::Travel,
+        fan_outs: Vec::new(),
+        wakes_at: None,
     }
 }
 

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use longshore::domain::{
     ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, LogChunk, LogPosition,
-    NewSignal, NewTask, QueueName, QueueRecord, Settlement, Step, StepName, StepRecord, Task,
-    TaskId, Violation,
+    NewSignal, NewTask, QueueName, QueueRecord, Settlement, Step, StepName, StepProgress,
+    StepRecord, Task, TaskId, Violation,
 };
 use longshore::store::{
     Below, Cancelled, Due, IdleFound, IdleLook, List, Listed, Recorded, Renewal, Settled,
@@ -403,6 +403,12 @@ impl Store for SimStore {
     ) -> Result<Vec<Recorded>, StoreError> {
         let call = self.store().record(executor, records);
         self.call("record", call, |hub, answers| {
+            for (one, answer) in records.iter().zip(answers) {
+                let is_ended = matches!(one.step.progress, StepProgress::Ended { .. });
+                if *answer == Recorded::Stored && is_ended {
+                    hub.model().step_stored(one.task, one.step.name.as_str());
+                }
+            }
             let words = records.iter().zip(answers).map(|(one, answer)| {
                 let (name, step) = (hub.name(one.task), &one.step.name);
                 format!("{name}.{} {step} {answer:?}", one.attempt)

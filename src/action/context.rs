@@ -33,6 +33,10 @@ pub trait Host: Send + Sync {
     /// Keeps a piece of log of at most `LOG_CHUNK_BYTES_MAX` bytes. Returns once it is stored, or dropped because the
     /// attempt's log is full.
     async fn write_log(&self, stream: LogStream, text: String);
+
+    /// Takes how much is done, and of how much if that is known, with a message for people. Never waits; of what comes
+    /// faster than it can be stored the newest counts.
+    fn report_progress(&self, counts: (u64, Option<u64>), message: &str);
 }
 
 /// What an action sees of the world. Clones are the same.
@@ -111,6 +115,26 @@ impl Context {
     /// A dropped call may have written a part.
     pub async fn log(&self, line: impl fmt::Display) {
         self.write(LogStream::Log, &format!("{line}\n")).await;
+    }
+
+    /// Says how far the attempt is: how much is `done`, of how much in all if that is known, and what it is at, for
+    /// people. Seen in the task and by taps, so no secrets. Say it as often as you like: the first word is stored at
+    /// once, then one a second at most, and the last one always. A message of more than `PROGRESS_MESSAGE_BYTES_MAX`
+    /// bytes is cut.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn progress(
+        &self,
+        done: u64,
+        total: impl Into<Option<u64>>,
+        message: impl fmt::Display,
+    ) {
+        self.host
+            .report_progress((done, total.into()), &message.to_string());
+        // So that it is stored also for an action that never waits for anything else.
+        tokio::task::yield_now().await;
     }
 
     /// Appends `text` to the task's log, in pieces that the store takes.

@@ -5,6 +5,7 @@ mod audit;
 mod bench;
 mod broker;
 mod complaint;
+mod condition;
 mod config;
 mod db;
 mod demo;
@@ -18,6 +19,7 @@ mod shutdown;
 mod status;
 mod tap;
 mod task;
+mod verbs;
 mod web;
 
 use std::ffi::OsString;

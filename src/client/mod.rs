@@ -2,6 +2,7 @@
 
 mod error;
 mod known;
+mod verbs;
 mod waiters;
 mod why;
 
@@ -285,7 +286,13 @@ impl Client {
     /// A dropped call may have stored the wish; then it is carried out.
     pub async fn cancel(&self, task: TaskId, reason: &str) -> Result<Cancelled, ClientError> {
         let answer = self.inner.store.cancel(task, reason).await?;
-        if let Cancelled::Accepted { cancelled, running } = &answer {
+        self.tell_cancelled(&answer, reason).await;
+        Ok(answer)
+    }
+
+    /// Says what was cancelled.
+    async fn tell_cancelled(&self, answer: &Cancelled, reason: &str) {
+        if let Cancelled::Accepted { cancelled, running } = answer {
             // An executor reports the ends and nudges whoever runs a task: results are not a web server's to say.
             for task in cancelled
                 .iter()
@@ -301,7 +308,6 @@ impl Client {
                 self.inner.waiters.wake(facts.id);
             }
         }
-        Ok(answer)
     }
 
     /// One task.

@@ -3,7 +3,9 @@
 use super::{Client, ClientError};
 use crate::broker::Health;
 use crate::domain::limits::AHEAD_MAX;
-use crate::domain::{Announcements, Circumstances, Task, TaskId, TaskState, Why, why};
+use crate::domain::{
+    Announcements, Circumstances, HistoryEntry, Task, TaskId, TaskState, Why, why,
+};
 
 impl Client {
     /// Why a task is where it is, for people; with the task that this was said of. Reads what it needs one after the
@@ -35,7 +37,11 @@ impl Client {
             announcements: self.announcements(),
             now: store.identity().await?.now, // Last, so that nothing above happened after it.
         };
-        let why = why(&task, &circumstances);
+        let mut why = why(&task, &circumstances);
+        // What an operator did last explains more than all that came before.
+        let history = store.history(task.id).await?;
+        why.evidence
+            .extend(history.last().map(HistoryEntry::sentence));
         Ok((task, why))
     }
 

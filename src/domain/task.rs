@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::submission::{Labels, Options};
 use super::{
-    ActionName, ExecutorId, Failure, IdError, IdempotencyKey, OriginToken, Payload, QueueName,
-    TaskId, TaskState,
+    ActionName, ExecutorId, Failure, IdError, IdempotencyKey, OriginToken, Payload, Progress,
+    QueueName, TaskId, TaskState,
 };
 
 /// The number of a run of a task, counted from 1; 0 before the first. It is the fencing token: a write that
@@ -135,6 +135,8 @@ pub struct Task {
     pub finished_at: Option<Timestamp>,
     /// When somebody asked for its cancellation while it ran.
     pub cancel_requested_at: Option<Timestamp>,
+    /// How far an attempt last said that it is.
+    pub progress: Option<Progress>,
 }
 
 /// What announcements, events and taps say of a task: ids and routing facts, never a payload.
@@ -194,6 +196,7 @@ impl Task {
             started_at: None,
             finished_at: None,
             cancel_requested_at: None,
+            progress: None,
         }
     }
 

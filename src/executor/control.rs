@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::Shared;
 use crate::action::Stop;
 use crate::broker::{Credit, Delivery};
-use crate::domain::{ExecutorId, TaskFacts, TaskId, TaskState};
-use crate::store::{Cancelled, StoreError};
+use crate::domain::{ExecutorId, Operator, TaskFacts, TaskId, TaskState, Verb, VerbError, note};
+use crate::store::{Cancelled, Operated, StoreError};
 use crate::wire::{Event, EventKind, parse_events};
 
 /// Signals that may be carried out at once.
@@ -16,6 +16,9 @@ pub(super) const CREDIT: Credit = 32;
 
 /// Said when a cancel came without a reason.
 const NO_REASON: &str = "cancelled by request";
+
+/// Who gave a task up when the signal does not say so.
+const NOBODY: &str = "a signal";
 
 /// Carries out one message of signals or nudges.
 pub(super) async fn carry_out(shared: &Arc<Shared>, delivery: Delivery) {
@@ -27,17 +30,21 @@ pub(super) async fn carry_out(shared: &Arc<Shared>, delivery: Delivery) {
         }
     };
     for event in events {
-        if event.kind != EventKind::CancelRequested {
+        if ![EventKind::CancelRequested, EventKind::AbandonRequested].contains(&event.kind) {
             tracing::warn!(event.kind = %event.kind, "A signal is not one that can be carried out: ignored");
             continue;
         }
-        match shared
-            .until_answered(event.task, || cancel(shared, &event))
-            .await
-        {
+        let wish = || async {
+            if event.kind == EventKind::AbandonRequested {
+                abandon(shared, &event).await
+            } else {
+                cancel(shared, &event).await
+            }
+        };
+        match shared.until_answered(event.task, wish).await {
             Some(Ok(())) => {}
             Some(Err(error)) => {
-                tracing::error!(task.id = %event.task, error = %error, "A cancel cannot be carried out: to the dead");
+                tracing::error!(task.id = %event.task, error = %error, "A signal cannot be carried out: to the dead");
                 return delivery.reject();
             }
             None => return, // The broker lends it to somebody else.
@@ -72,6 +79,29 @@ async fn cancel(shared: &Arc<Shared>, event: &Event) -> Result<(), StoreError> {
             for (task, executor) in running {
                 nudge(shared, task, executor, nudged, reason).await;
             }
+        }
+    }
+    Ok(())
+}
+
+/// Gives up a paused task, or reports one that was given up by somebody who may not report it.
+async fn abandon(shared: &Arc<Shared>, event: &Event) -> Result<(), StoreError> {
+    let reason = event.data.reason.as_deref().unwrap_or(Verb::ABANDONED);
+    let verb = Verb::Abandon {
+        reason: note(reason),
+    };
+    let Ok(by) = Operator::new(&event.source).or_else(|_| Operator::new(NOBODY)) else {
+        return Ok(()); // The word is an operator's name.
+    };
+    match shared.store.operate(event.task, &verb, &by).await? {
+        Operated::Moved(facts) => shared.outgoing.report(facts),
+        Operated::Refused(VerbError::State { state, .. }) if state == TaskState::Failed => {
+            if let Some(task) = shared.group.look(event.task).await? {
+                shared.outgoing.report(task.facts());
+            }
+        }
+        Operated::Unknown | Operated::Refused(_) | Operated::Copied(_) => {
+            tracing::info!(task.id = %event.task, "Task `{}` is not paused: it is not given up", event.task);
         }
     }
     Ok(())

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 
 use super::Shared;
+use super::progress::ProgressKeeper;
 use crate::action::Host;
 use crate::domain::limits::LOG_BYTES_MAX;
 use crate::domain::{
@@ -20,15 +21,22 @@ pub(super) struct AttemptHost {
     task: Arc<Task>,
     /// Bytes of log so far, kept or not.
     logged: AtomicU64,
+    progress: ProgressKeeper,
 }
 
 impl AttemptHost {
     pub(super) fn new(shared: Arc<Shared>, task: Arc<Task>) -> Self {
         Self {
+            progress: ProgressKeeper::new(Arc::clone(&shared), Arc::clone(&task)),
             shared,
             task,
             logged: AtomicU64::new(0),
         }
+    }
+
+    /// How far the attempt says that it is.
+    pub(super) fn progress(&self) -> &ProgressKeeper {
+        &self.progress
     }
 }
 
@@ -105,6 +113,10 @@ impl Host for AttemptHost {
         if let Err(error) = self.shared.logs.call(chunk).await {
             tracing::debug!(task.id = %self.task.id, error = %error, "A piece of log of task `{}` is lost", self.task.id);
         }
+    }
+
+    fn report_progress(&self, counts: (u64, Option<u64>), message: &str) {
+        self.progress.say(counts, message);
     }
 }
 

@@ -10,6 +10,7 @@
 //! | `token` | holds what tells the others of this executor's death |
 //! | `control` | carries out signals and nudges |
 //! | `submissions` | stores whole tasks that came by the broker |
+//! | `progress` | stores how far attempts are |
 //! | `drain` | ends: waits, then gives back |
 
 mod attempt;
@@ -19,6 +20,7 @@ mod host;
 mod idle;
 mod intake;
 mod lease;
+mod progress;
 mod running;
 mod slots;
 mod submissions;
@@ -38,8 +40,8 @@ use crate::broker::{Broker, BrokerError, Deliveries, Outgoing, Source, Speaker};
 use crate::clock::{Clock, Pauses};
 use crate::domain::limits::LEASE_DURATION;
 use crate::domain::{
-    ExecutorId, ExecutorName, ExecutorRecord, ExecutorState, LogChunk, PayloadLimits, QueueName,
-    Slots, TaskId,
+    ExecutorId, ExecutorName, ExecutorRecord, ExecutorState, LogChunk, PayloadLimits, Progress,
+    QueueName, Slots, TaskId,
 };
 use crate::store::{GroupCommit, Grouped, Store, StoreError};
 pub use drain::Drained;
@@ -129,6 +131,7 @@ struct Shared {
     store: Arc<dyn Store>,
     group: GroupCommit,
     logs: Grouped<LogChunk, ()>,
+    progress: Grouped<(TaskId, Progress), bool>,
     broker: Arc<dyn Broker>,
     outgoing: Outgoing,
     clock: Arc<dyn Clock>,
@@ -225,6 +228,11 @@ impl Executor {
                     .map(|()| vec![(); chunks.len()])
             }
         });
+        let progress_store = Arc::clone(&store);
+        let progress = Grouped::start(&carriers, move |words: Vec<(TaskId, Progress)>| {
+            let store = Arc::clone(&progress_store);
+            async move { store.note_progress(id, &words).await }
+        });
         let speaker = Arc::new(Speaker::executor(id, Arc::clone(&clock)));
         let outgoing = Outgoing::start(&carriers, Arc::clone(&broker), speaker);
         let running = RunningAttempts::default();
@@ -235,6 +243,7 @@ impl Executor {
             store,
             group,
             logs,
+            progress,
             broker,
             outgoing,
             clock,

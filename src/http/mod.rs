@@ -6,6 +6,7 @@ mod request;
 mod submit;
 mod taps;
 mod tasks;
+mod verbs;
 
 use std::fmt;
 use std::future::Future;
@@ -55,7 +56,12 @@ pub fn router(app: App) -> Router {
         .route("/v1/tasks/{id}/tree", get(tasks::tree))
         .route("/v1/tasks/{id}/logs", get(tasks::logs))
         .route("/v1/tasks/{id}/why", get(tasks::why))
-        .route("/v1/tasks/{id}/cancel", post(tasks::cancel))
+        .route("/v1/tasks/{id}/history", get(verbs::history))
+        .route("/v1/tasks/{id}/cancel", post(verbs::cancel))
+        .route("/v1/tasks/{id}/resume", post(verbs::resume))
+        .route("/v1/tasks/{id}/skip", post(verbs::skip))
+        .route("/v1/tasks/{id}/retry", post(verbs::retry))
+        .route("/v1/tasks/{id}/abandon", post(verbs::abandon))
         .route("/v1/queues", get(tasks::queues))
         .route("/v1/executors", get(tasks::executors))
         .route("/v1/taps", get(taps::listen))

@@ -3,19 +3,17 @@
 use std::str::FromStr;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::request::{Asked, Named, page_limit};
-use super::submit::{too_large, wait_limit};
+use super::submit::wait_limit;
 use super::{App, Problem};
 use crate::client::Waited;
-use crate::domain::{Attempt, LogChunk, LogPosition, TaskState};
-use crate::store::{Cancelled, List, Listed};
+use crate::domain::{Attempt, LogChunk, LogPosition};
+use crate::store::{List, Listed};
 use crate::wire::{
     ExecutorJson, LogChunkJson, QueueJson, TaskJson, TaskPage, UnreadableJson, WhyJson,
 };
@@ -78,9 +76,9 @@ fn asked(query: &ListQuery) -> Result<List, Problem> {
     let states = states
         .map(|word| parameter("state", word))
         .collect::<Result<_, _>>()?;
-    let label = match query.label.as_deref().map(|label| label.split_once('=')) {
-        None => None,
-        Some(Some((name, value))) => Some((name.to_owned(), value.to_owned())),
+    let labels = match query.label.as_deref().map(|label| label.split_once('=')) {
+        None => Vec::new(),
+        Some(Some((name, value))) => vec![(name.to_owned(), value.to_owned())],
         Some(None) => {
             return Err(Problem::bad_request(
                 "`label` is not of the form `name=value`",
@@ -91,10 +89,11 @@ fn asked(query: &ListQuery) -> Result<List, Problem> {
         states,
         queue: optional("queue", query.queue.as_deref())?,
         action: optional("action", query.action.as_deref())?,
-        label,
+        labels,
         parent: optional("parent", query.parent.as_deref())?,
         before: optional("cursor", query.cursor.as_deref())?,
         limit: page_limit(query.limit.as_deref())?,
+        ..List::default()
     })
 }
 
@@ -167,49 +166,6 @@ pub(super) async fn logs(
         chunks: chunks.iter().map(LogChunkJson::from).collect(),
         next,
     }))
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct CancelBody {
-    reason: Option<String>,
-}
-
-/// `POST /v1/tasks/{id}/cancel`: 200 when the task is cancelled, 202 when it runs and was asked to stop, 409 when
-/// it had ended otherwise.
-pub(super) async fn cancel(
-    State(app): State<App>,
-    Named(id): Named,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Problem> {
-    let body = body.map_err(|rejection| too_large(&rejection, app.client.limits()))?;
-    let body: CancelBody = if body.is_empty() {
-        CancelBody::default()
-    } else {
-        crate::wire::parse_object(&body)?
-    };
-    let reason = body
-        .reason
-        .unwrap_or_else(|| "cancelled over HTTP".to_owned());
-    let reason: String = reason
-        .replace('\0', "\u{fffd}")
-        .chars()
-        .take(1000)
-        .collect();
-    let status = match app.client.cancel(id, &reason).await? {
-        Cancelled::Unknown => return Err(crate::client::ClientError::Unknown(id).into()),
-        Cancelled::Final(TaskState::Cancelled) => StatusCode::OK,
-        Cancelled::Final(state) => {
-            let detail = format!("the task `{id}` is final already: {state}");
-            return Err(Problem::new(StatusCode::CONFLICT, detail));
-        }
-        Cancelled::Accepted { running, .. } if running.iter().any(|(task, _)| *task == id) => {
-            StatusCode::ACCEPTED
-        }
-        Cancelled::Accepted { .. } => StatusCode::OK,
-    };
-    let task = app.client.task(id).await?;
-    Ok((status, Json(TaskJson::from(&task))).into_response())
 }
 
 /// `GET /v1/queues`.

@@ -12,11 +12,11 @@ use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 use uuid::Uuid;
 
 use super::StoreError;
+use super::progress::progress;
 use super::time::Time;
 use crate::domain::{
-    Attempt, Delivery, ExecutorId, ExecutorRecord, ExecutorState, Failure, Labels, LogChunk,
-    LogPosition, Options, Payload, PayloadLimits, RetryPolicy, Slots, Task, TaskFacts, TaskId,
-    Verdict,
+    Attempt, Delivery, ExecutorId, ExecutorRecord, ExecutorState, Failure, Labels, Options,
+    Payload, PayloadLimits, RetryPolicy, Slots, Task, TaskFacts, TaskId, Verdict,
 };
 
 /// The columns of a [`TaskRow`], for `concat!`.
@@ -24,7 +24,7 @@ macro_rules! task_columns {
     () => {
         "id, idempotency_key, action, queue, state, attempt, failures, crashes, suspicions, executor, priority, parent, root, origin, \
          created_at, ready_at, run_at, deadline, started_at, finished_at, cancel_requested_at, \
-         labels, options, input, output, error"
+         labels, options, input, output, error, progress"
     };
 }
 
@@ -74,6 +74,7 @@ struct Columns {
     input: String,
     output: Option<String>,
     error: Option<String>,
+    progress: Option<String>,
 }
 
 /// The attempt of a row whose attempt cannot be read: nobody's token.
@@ -106,17 +107,6 @@ pub(super) struct ExecutorRow {
     is_live: bool,
 }
 
-/// A row of `task_log`.
-#[derive(Debug, sqlx::FromRow)]
-pub(super) struct LogRow {
-    task: Uuid,
-    attempt: i32,
-    log_offset: i64,
-    stream: String,
-    at: Time,
-    text: String,
-}
-
 /// How [`Options`] are written.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -143,7 +133,7 @@ struct FailureJson {
 }
 
 /// Which row is read: its table and key.
-struct RowName<'a>(&'static str, &'a dyn Display);
+pub(super) struct RowName<'a>(pub(super) &'static str, pub(super) &'a dyn Display);
 
 impl Display for RowName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -153,7 +143,7 @@ impl Display for RowName<'_> {
 
 impl RowName<'_> {
     /// What `column` says, or which row is broken.
-    fn read<T, E: Display>(
+    pub(super) fn read<T, E: Display>(
         &self,
         column: &'static str,
         found: Result<T, E>,
@@ -164,7 +154,7 @@ impl RowName<'_> {
         })
     }
 
-    fn word<T: FromStr<Err: Display>>(
+    pub(super) fn word<T: FromStr<Err: Display>>(
         &self,
         column: &'static str,
         text: &str,
@@ -172,7 +162,11 @@ impl RowName<'_> {
         self.read(column, text.parse())
     }
 
-    fn json<T: DeserializeOwned>(&self, column: &'static str, text: &str) -> Result<T, StoreError> {
+    pub(super) fn json<T: DeserializeOwned>(
+        &self,
+        column: &'static str,
+        text: &str,
+    ) -> Result<T, StoreError> {
         self.read(column, serde_json::from_str(text))
     }
 
@@ -183,11 +177,11 @@ impl RowName<'_> {
         self.read(column, Payload::parse(text, unlimited))
     }
 
-    fn count(&self, column: &'static str, number: i32) -> Result<u32, StoreError> {
+    pub(super) fn count(&self, column: &'static str, number: i32) -> Result<u32, StoreError> {
         self.read(column, u32::try_from(number))
     }
 
-    fn time(&self, column: &'static str, time: Time) -> Result<Timestamp, StoreError> {
+    pub(super) fn time(&self, column: &'static str, time: Time) -> Result<Timestamp, StoreError> {
         self.read(column, time.timestamp())
     }
 
@@ -268,6 +262,12 @@ impl TaskRow {
             .map_or(0, |columns| columns.suspicions)
     }
 
+    /// How far it last said that it is, as JSON for people.
+    pub(super) fn progress(&self) -> Option<serde_json::Value> {
+        let text = self.columns.as_ref().ok()?.progress.as_deref()?;
+        serde_json::from_str(text).ok()
+    }
+
     /// Who runs it, or ran it last.
     pub(super) fn executor(&self) -> Option<Uuid> {
         self.columns.as_ref().ok()?.executor
@@ -321,6 +321,7 @@ impl Columns {
             finished_at: row.time_if_any("finished_at", self.finished_at)?,
             cancel_requested_at: row
                 .time_if_any("cancel_requested_at", self.cancel_requested_at)?,
+            progress: progress(&row, self.progress.as_deref())?,
         })
     }
 
@@ -421,23 +422,6 @@ impl ExecutorRow {
             } else {
                 ExecutorState::Lost
             },
-        })
-    }
-}
-
-impl LogRow {
-    /// The chunk that the row says.
-    pub(super) fn into_chunk(self) -> Result<LogChunk, StoreError> {
-        let row = RowName("task_log", &self.task);
-        Ok(LogChunk {
-            task: TaskId::from_uuid(self.task),
-            position: LogPosition {
-                attempt: Attempt(row.count("attempt", self.attempt)?),
-                offset: row.read("log_offset", u64::try_from(self.log_offset))?,
-            },
-            stream: row.word("stream", &self.stream)?,
-            at: row.time("at", self.at)?,
-            text: self.text,
         })
     }
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{WireError, parse};
+use super::{ProgressJson, WireError, parse};
 use crate::domain::{ExecutorId, TaskFacts, TaskId, TaskState};
 
 /// What an event is about; the last word of its `type`.
@@ -33,11 +33,15 @@ pub enum EventKind {
     Woken,
     /// Somebody asks for a task's cancellation.
     CancelRequested,
+    /// Somebody gives up a paused task.
+    AbandonRequested,
+    /// An attempt says how far it is.
+    Progressed,
 }
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Created,
         Self::Succeeded,
         Self::Failed,
@@ -48,6 +52,8 @@ impl EventKind {
         Self::Released,
         Self::Woken,
         Self::CancelRequested,
+        Self::AbandonRequested,
+        Self::Progressed,
     ];
 
     /// The word for it: the first word of routing keys and tap filters.
@@ -63,6 +69,8 @@ impl EventKind {
             Self::Released => "released",
             Self::Woken => "woken",
             Self::CancelRequested => "cancel",
+            Self::AbandonRequested => "abandon",
+            Self::Progressed => "progressed",
         }
     }
 
@@ -90,7 +98,9 @@ impl EventKind {
             | Self::Paused
             | Self::Suspended
             | Self::Retried
-            | Self::CancelRequested => false,
+            | Self::CancelRequested
+            | Self::AbandonRequested
+            | Self::Progressed => false,
         }
     }
 
@@ -158,9 +168,12 @@ pub struct EventData {
     /// The executor that speaks, or that is spoken to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executor: Option<String>,
-    /// A sentence for people: why it was cancelled.
+    /// A sentence for people: why it was cancelled or given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// How far the attempt is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<ProgressJson>,
 }
 
 /// An event, read.

@@ -38,6 +38,8 @@ impl Host for Memory {
         }
         self.log.lock().unwrap().push((stream, text));
     }
+
+    fn report_progress(&self, _: (u64, Option<u64>), _: &str) {}
 }
 
 impl Memory {

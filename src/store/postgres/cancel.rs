@@ -3,12 +3,13 @@
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-use super::error;
+use super::{error, history};
 use crate::domain::limits::TREE_MAX;
-use crate::domain::{TaskEvent, TaskId};
+use crate::domain::{Operator, TaskEvent, TaskId};
 use crate::store::change::{Step, cancel_cause};
 use crate::store::row::{FactsRow, facts_columns, facts_of_changed, number};
 use crate::store::tree::{Member, Parts, parts};
+use crate::store::verb::NewEntry;
 use crate::store::{Cancelled, StoreError};
 
 /// Locks what is known of the tree, in the order of the ids.
@@ -36,11 +37,12 @@ with noted as (
 )
 insert into cancel_request (task) select id from noted on conflict do nothing";
 
-/// As [`crate::store::Store::cancel`].
+/// As [`crate::store::Store::cancel`], or with an operator as [`crate::store::Store::cancel_by`].
 pub(super) async fn cancel(
     connection: &mut PgConnection,
     task: TaskId,
     reason: &str,
+    by: Option<&Operator>,
 ) -> Result<Cancelled, StoreError> {
     let mut transaction = connection.begin().await.map_err(error::of)?;
     let members = locked(&mut transaction, task).await?;
@@ -65,6 +67,9 @@ pub(super) async fn cancel(
         .execute(&mut *transaction)
         .await
         .map_err(error::of)?;
+    if let Some(by) = by {
+        history::enter(&mut transaction, NewEntry::cancelled(task, reason, by)).await?;
+    }
     transaction.commit().await.map_err(error::of)?;
     Ok(Cancelled::Accepted {
         cancelled: facts_of_changed(rows),

@@ -52,6 +52,8 @@ with old as (
     delete from timer using old where task = old.id
 ), requests as (
     delete from cancel_request using old where task = old.id
+), histories as (
+    delete from task_history using old where task = old.id
 ), gone as (
     delete from task using old where task.id = old.id returning 1
 )

@@ -10,8 +10,12 @@ mod claim;
 mod connections;
 mod error;
 mod executors;
+mod history;
 mod housekeeping;
+mod list;
+mod operate;
 mod outage;
+mod progress;
 mod read;
 mod settle;
 mod submit;
@@ -34,13 +38,14 @@ use self::connections::{Connections, call};
 use self::outage::Outage;
 use self::submit::Statements;
 use super::{
-    Cancelled, Due, IdleFound, IdleLook, List, Listed, Renewal, SCHEMA_VERSION, Settled, Store,
-    StoreError, StoreIdentity, Submitted, TakenOver,
+    Cancelled, Due, IdleFound, IdleLook, List, Listed, Operated, Renewal, SCHEMA_VERSION, Settled,
+    Store, StoreError, StoreIdentity, Submitted, TakenOver,
 };
 use crate::domain::limits::BATCH_MAX;
 use crate::domain::{
-    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask,
-    QueueName, QueueRecord, Settlement, Task, TaskId, Violation, masked_url,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, HistoryEntry, LogChunk, LogPosition,
+    NewTask, Operator, Progress, QueueName, QueueRecord, Settlement, Task, TaskId, Verb, Violation,
+    masked_url,
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
@@ -147,7 +152,7 @@ impl Store for PostgresStore {
     }
 
     async fn cancel(&self, task: TaskId, reason: &str) -> Result<Cancelled, StoreError> {
-        call!(self.writers, cancel::cancel(task, reason))
+        call!(self.writers, cancel::cancel(task, reason, None))
     }
 
     async fn enroll(&self, executor: &ExecutorRecord, lease: Duration) -> Result<(), StoreError> {
@@ -251,7 +256,7 @@ impl Store for PostgresStore {
     }
 
     async fn list(&self, list: &List) -> Result<Listed, StoreError> {
-        call!(self.readers, read::list(list))
+        call!(self.readers, list::list(list))
     }
 
     async fn tree(&self, task: TaskId) -> Result<Listed, StoreError> {
@@ -289,6 +294,43 @@ impl Store for PostgresStore {
         limit: usize,
     ) -> Result<Vec<LogChunk>, StoreError> {
         call!(self.readers, read::logs(task, after, limit))
+    }
+
+    async fn cancel_by(
+        &self,
+        task: TaskId,
+        reason: &str,
+        by: &Operator,
+    ) -> Result<Cancelled, StoreError> {
+        call!(self.writers, cancel::cancel(task, reason, Some(by)))
+    }
+
+    async fn operate(
+        &self,
+        task: TaskId,
+        verb: &Verb,
+        by: &Operator,
+    ) -> Result<Operated, StoreError> {
+        call!(self.writers, operate::operate(task, verb, by))
+    }
+
+    async fn history(&self, task: TaskId) -> Result<Vec<HistoryEntry>, StoreError> {
+        call!(self.readers, history::history(task))
+    }
+
+    async fn count(&self, list: &List) -> Result<u64, StoreError> {
+        call!(self.readers, list::count(list))
+    }
+
+    async fn note_progress(
+        &self,
+        executor: ExecutorId,
+        progress: &[(TaskId, Progress)],
+    ) -> Result<Vec<bool>, StoreError> {
+        if progress.is_empty() {
+            return Ok(Vec::new());
+        }
+        call!(self.writers, progress::note(executor, progress))
     }
 
     async fn close(&self) {

@@ -2,14 +2,15 @@
 
 use sqlx::{Connection, SqliteConnection};
 
-use super::error;
 use super::submit::hex;
+use super::{error, history};
 use crate::domain::limits::TREE_MAX;
-use crate::domain::{TaskEvent, TaskId};
+use crate::domain::{Operator, TaskEvent, TaskId};
 use crate::store::change::{Step, cancel_cause};
 use crate::store::row::{FactsRow, facts_columns, facts_of_changed, number, text};
 use crate::store::time::Time;
 use crate::store::tree::{Member, Parts, parts};
+use crate::store::verb::NewEntry;
 use crate::store::{Cancelled, StoreError};
 
 const TREE: &str = "
@@ -35,11 +36,12 @@ where id in (select unhex(value) from json_each(?1)) and cancel_requested_at is 
 const REQUEST: &str = "
 insert into cancel_request (task) select unhex(value) from json_each(?1) where true on conflict do nothing";
 
-/// As [`crate::store::Store::cancel`].
+/// As [`crate::store::Store::cancel`], or with an operator as [`crate::store::Store::cancel_by`].
 pub(super) async fn cancel(
     connection: &mut SqliteConnection,
     task: TaskId,
     reason: &str,
+    by: Option<&Operator>,
     now: Time,
 ) -> Result<Cancelled, StoreError> {
     let mut transaction = connection
@@ -84,6 +86,10 @@ pub(super) async fn cancel(
         .execute(&mut *transaction)
         .await
         .map_err(error::of)?;
+    if let Some(by) = by {
+        let entry = NewEntry::cancelled(task, reason, by);
+        history::enter(&mut transaction, entry, now).await?;
+    }
     transaction.commit().await.map_err(error::of)?;
     Ok(Cancelled::Accepted {
         cancelled: facts_of_changed(rows),

@@ -48,6 +48,8 @@ const DELETE_TIMERS: &str =
     "delete from timer where task in (select unhex(value) from json_each(?1))";
 const DELETE_REQUESTS: &str =
     "delete from cancel_request where task in (select unhex(value) from json_each(?1))";
+const DELETE_HISTORIES: &str =
+    "delete from task_history where task in (select unhex(value) from json_each(?1))";
 const DELETE_TASKS: &str = "delete from task where id in (select unhex(value) from json_each(?1))";
 
 const CREATE_QUEUE: &str = "insert into queue (name) values (?1) on conflict do nothing";
@@ -140,7 +142,13 @@ pub(super) async fn prune(
     }
     let count = u64::try_from(old.len()).unwrap_or(u64::MAX);
     let old = text(&old.into_iter().map(hex).collect::<Vec<_>>());
-    for statement in [DELETE_LOGS, DELETE_TIMERS, DELETE_REQUESTS, DELETE_TASKS] {
+    for statement in [
+        DELETE_LOGS,
+        DELETE_TIMERS,
+        DELETE_REQUESTS,
+        DELETE_HISTORIES,
+        DELETE_TASKS,
+    ] {
         sqlx::query(statement)
             .bind(&old)
             .execute(&mut *transaction)

@@ -70,7 +70,7 @@ const KNOWN_KEYS: &str = concat!(
 );
 
 #[derive(sqlx::FromRow)]
-struct Inserted {
+pub(super) struct Inserted {
     id: Uuid,
     state: String,
     run_at: Option<Time>,
@@ -122,7 +122,8 @@ pub(super) async fn submit(
     answers(tasks, &entered, known)
 }
 
-async fn insert(
+/// Inserts what may be stored, in the transaction of `connection`; answers with what was.
+pub(super) async fn insert(
     connection: &mut SqliteConnection,
     tasks: &[NewTask],
     now: Time,

@@ -7,12 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use longshore::domain::{
-    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask,
-    QueueName, QueueRecord, Settlement, Task, TaskId, Violation,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, HistoryEntry, LogChunk, LogPosition,
+    NewTask, Operator, Progress, QueueName, QueueRecord, Settlement, Task, TaskId, Verb, Violation,
 };
 use longshore::store::{
-    Cancelled, Due, IdleFound, IdleLook, List, Listed, Renewal, Settled, Store, StoreError,
-    StoreIdentity, Submitted, TakenOver,
+    Cancelled, Due, IdleFound, IdleLook, List, Listed, Operated, Renewal, Settled, Store,
+    StoreError, StoreIdentity, Submitted, TakenOver,
 };
 
 use super::hub::Hub;
@@ -390,6 +390,42 @@ impl Store for SimStore {
     ) -> Result<Vec<LogChunk>, StoreError> {
         self.read("logs", self.store().logs(task, after, limit))
             .await
+    }
+
+    async fn cancel_by(
+        &self,
+        task: TaskId,
+        reason: &str,
+        _: &Operator,
+    ) -> Result<Cancelled, StoreError> {
+        self.cancel(task, reason).await // Histories are nothing that a simulation looks at.
+    }
+
+    async fn operate(
+        &self,
+        task: TaskId,
+        verb: &Verb,
+        by: &Operator,
+    ) -> Result<Operated, StoreError> {
+        let call = self.store().operate(task, verb, by);
+        self.read("operate", call).await
+    }
+
+    async fn history(&self, task: TaskId) -> Result<Vec<HistoryEntry>, StoreError> {
+        self.read("history", self.store().history(task)).await
+    }
+
+    async fn count(&self, list: &List) -> Result<u64, StoreError> {
+        self.read("count", self.store().count(list)).await
+    }
+
+    async fn note_progress(
+        &self,
+        executor: ExecutorId,
+        progress: &[(TaskId, Progress)],
+    ) -> Result<Vec<bool>, StoreError> {
+        let call = self.store().note_progress(executor, progress);
+        self.read("note_progress", call).await
     }
 
     async fn close(&self) {} // It is everybody's.

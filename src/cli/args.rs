@@ -286,10 +286,19 @@ pub(super) enum TaskVerb {
         id: String,
     },
     /// Writes what a task has logged.
-    Logs {
-        /// The task's id.
-        id: String,
-    },
+    Logs(LogsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LogsArgs {
+    /// The task's id.
+    pub(super) id: String,
+    /// Write on until the task ends.
+    #[arg(short, long)]
+    pub(super) follow: bool,
+    /// Begin at this place: `attempt:offset`, as JSON lines tell them.
+    #[arg(long, value_name = "PLACE")]
+    pub(super) since: Option<String>,
 }
 
 /// One task, or all that match.

@@ -12,6 +12,7 @@ mod demo;
 mod dev;
 mod doctor;
 mod executor;
+mod logs;
 mod output;
 mod process;
 mod queue;

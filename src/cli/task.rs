@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::args::{Common, Flags, ListArgs, SubmitArgs, TaskVerb};
 use super::complaint::Complaint;
 use super::condition::Condition;
+use super::logs;
 use super::output::{self, Format, Output};
 use super::process;
 use super::status::ExitStatus;
@@ -13,18 +14,13 @@ use super::verbs::{self, Act};
 use crate::client::{Client, ClientError, Waited};
 use crate::config::Config;
 use crate::domain::limits::PAGE_MAX;
-use crate::domain::{
-    LogChunk, LogPosition, Payload, PayloadLimits, Progress, Submission, Task, TaskId, TaskState,
-};
+use crate::domain::{Payload, PayloadLimits, Progress, Submission, Task, TaskId, TaskState};
 use crate::runtime::Runtime;
 use crate::store::{List, Listed};
-use crate::wire::{LogChunkJson, RetryJson, SubmissionJson, TaskJson, WhyJson};
+use crate::wire::{RetryJson, SubmissionJson, TaskJson, WhyJson};
 
 /// How long a wait without a limit lasts: one look follows the other.
 const FOR_EVER: Duration = Duration::from_hours(24 * 365);
-
-/// Log chunks that are read at once.
-const LOG_PAGE: usize = 500;
 
 /// What a verb needs: a connection to the store, and to the broker where something is said or awaited.
 pub(super) struct Session {
@@ -77,7 +73,7 @@ pub(super) async fn run(
         TaskVerb::List(args) => list(&config, args, output).await,
         TaskVerb::Why { id } => why(&config, id.parse()?, output).await,
         TaskVerb::Tree { id } => tree(&config, id.parse()?, output).await,
-        TaskVerb::Logs { id } => logs(&config, id.parse()?, output).await,
+        TaskVerb::Logs(args) => logs::run(&config, args, output).await,
     }
 }
 
@@ -347,28 +343,6 @@ fn drawn(root: &Task, children: &std::collections::HashMap<Option<TaskId>, Vec<&
         open.extend(below(task, &format!("{indent}{rest}")));
     }
     text
-}
-
-async fn logs(config: &Config, id: TaskId, output: Output) -> Result<ExitStatus, Complaint> {
-    let store = config.store.address()?.open().await?;
-    let mut after: Option<LogPosition> = None;
-    loop {
-        let chunks = store.logs(id, after, LOG_PAGE).await?;
-        if chunks.is_empty() && after.is_none() && store.task(id).await?.is_none() {
-            return Err(ClientError::Unknown(id).into());
-        }
-        for chunk in &chunks {
-            match output.format() {
-                Format::Table => output.text(&chunk.text)?,
-                Format::Json | Format::Jsonl => output.jsonl(&LogChunkJson::from(chunk))?,
-            }
-        }
-        after = chunks.last().map(LogChunk::end).or(after);
-        if chunks.len() < LOG_PAGE {
-            store.close().await;
-            return Ok(ExitStatus::Done);
-        }
-    }
 }
 
 fn task_of(waited: &Waited) -> &Task {

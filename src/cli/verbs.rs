@@ -254,7 +254,7 @@ async fn one(
             if matches!(act, Act::Retry) {
                 output.line(&id.to_string())?;
             }
-            output.say(&format!("{}: it is {state}", act.done()));
+            output.say(&format!("{}: it is {state} now", act.done()));
         }
     }
     Ok(ExitStatus::Done)

@@ -1,6 +1,7 @@
 //! Submitting tasks and waiting for them: what a web server does.
 
 mod error;
+mod follow;
 mod known;
 mod verbs;
 mod waiters;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 pub use crate::store::Receipt;
 pub use error::{ClientError, SubmitError};
+pub use follow::{Followed, LogFollower};
 
 use crate::background::Background;
 use crate::broker::{Broker, BrokerError, Credit, Deliveries, Outgoing, Source, Speaker};
@@ -148,6 +150,11 @@ impl Client {
     /// What it lets in.
     pub fn limits(&self) -> PayloadLimits {
         self.inner.settings.limits
+    }
+
+    /// Time and chance.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.clock
     }
 
     /// Where tasks live, for what this client has no word for.

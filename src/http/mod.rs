@@ -1,5 +1,6 @@
 //! The HTTP interface. Bodies are the types of `wire`; errors are RFC 9457 problems with a hint.
 
+mod follow;
 mod health;
 mod problem;
 mod request;
@@ -55,6 +56,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/tasks/{id}/wait", get(tasks::wait))
         .route("/v1/tasks/{id}/tree", get(tasks::tree))
         .route("/v1/tasks/{id}/logs", get(tasks::logs))
+        .route("/v1/tasks/{id}/events", get(follow::events))
         .route("/v1/tasks/{id}/why", get(tasks::why))
         .route("/v1/tasks/{id}/history", get(verbs::history))
         .route("/v1/tasks/{id}/cancel", post(verbs::cancel))

@@ -4,15 +4,14 @@ use std::str::FromStr;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::request::{Asked, Named, page_limit};
 use super::submit::wait_limit;
-use super::{App, Problem};
+use super::{App, Problem, follow};
 use crate::client::Waited;
-use crate::domain::{Attempt, LogChunk, LogPosition};
 use crate::store::{List, Listed};
 use crate::wire::{
     ExecutorJson, LogChunkJson, QueueJson, TaskJson, TaskPage, UnreadableJson, WhyJson,
@@ -149,23 +148,32 @@ pub(super) struct LogsPage {
     next: Option<String>,
 }
 
-/// `GET /v1/tasks/{id}/logs?after=1:4096`: pieces of the log in order, with a cursor to what follows.
+/// `GET /v1/tasks/{id}/logs?after=1:4096`: pieces of the log in order, with a cursor to what follows. To those who accept
+/// server-sent events: the same as a stream that ends with the task.
 pub(super) async fn logs(
     State(app): State<App>,
     Named(id): Named,
+    headers: HeaderMap,
     Asked(query): Asked<LogsQuery>,
-) -> Result<Json<LogsPage>, Problem> {
-    let after = query.after.as_deref().map(log_position).transpose()?;
+) -> Result<Response, Problem> {
+    let after = optional("after", query.after.as_deref())?;
+    let accepted = headers
+        .get(header::ACCEPT)
+        .and_then(|types| types.to_str().ok());
+    if accepted.is_some_and(|types| types.contains("text/event-stream")) {
+        let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+        let after = optional("Last-Event-ID", last)?.or(after);
+        app.client.task(id).await?;
+        return Ok(follow::logs(&app, id, after).into_response());
+    }
     let limit = page_limit(query.limit.as_deref())?;
     let chunks = app.client.logs(id, after, limit).await?;
-    let next = chunks
-        .last()
-        .map(LogChunk::end)
-        .map(|end| format!("{}:{}", end.attempt, end.offset));
+    let next = chunks.last().map(|last| last.end().to_string());
     Ok(Json(LogsPage {
         chunks: chunks.iter().map(LogChunkJson::from).collect(),
         next,
-    }))
+    })
+    .into_response())
 }
 
 /// `GET /v1/queues`.
@@ -205,19 +213,4 @@ where
     T::Err: std::fmt::Display,
 {
     text.map(|text| parameter(name, text)).transpose()
-}
-
-fn log_position(text: &str) -> Result<LogPosition, Problem> {
-    let parts = text
-        .split_once(':')
-        .and_then(|(attempt, offset)| Some((attempt.parse().ok()?, offset.parse().ok()?)));
-    let (attempt, offset) = parts.ok_or_else(|| {
-        Problem::bad_request(format!(
-            "`after` is not of the form `attempt:offset`: `{text}`"
-        ))
-    })?;
-    Ok(LogPosition {
-        attempt: Attempt(attempt),
-        offset,
-    })
 }

@@ -19,6 +19,7 @@ mod fleet;
 mod http;
 mod keys;
 mod lost_answers;
+mod progress;
 mod roles;
 mod sim;
 mod store;

@@ -101,13 +101,13 @@ impl FromStr for Condition {
             condition.enter(key, value)?;
         }
         if condition.said.is_empty() {
-            return Err(wrong("it names no condition".to_owned()).with_hint(keys()));
+            return Err(wrong("it names no condition").with_hint(keys()));
         }
         Ok(condition)
     }
 }
 
-fn wrong(what: String) -> Complaint {
+fn wrong(what: impl std::fmt::Display) -> Complaint {
     Complaint::usage(format!("`--where`: {what}"))
 }
 

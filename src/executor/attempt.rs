@@ -136,7 +136,7 @@ pub(super) async fn until_it_ends(
 /// Stores what the action says of its progress, and never ends.
 async fn said(host: &AttemptHost) {
     host.progress().carry().await;
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn carry_out(

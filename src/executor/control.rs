@@ -95,7 +95,10 @@ async fn abandon(shared: &Arc<Shared>, event: &Event) -> Result<(), StoreError> 
     };
     match shared.store.operate(event.task, &verb, &by).await? {
         Operated::Moved(facts) => shared.outgoing.report(facts),
-        Operated::Refused(VerbError::State { state, .. }) if state == TaskState::Failed => {
+        Operated::Refused(VerbError::State {
+            state: TaskState::Failed,
+            ..
+        }) => {
             if let Some(task) = shared.group.look(event.task).await? {
                 shared.outgoing.report(task.facts());
             }

@@ -96,6 +96,17 @@ async fn a_paused_task_is_resumed_retried_and_given_up() {
         shown.json()["error"]["detail"]["former"]["message"],
         "no crane"
     );
+    assert_eq!(executor.stop().await, 0);
+}
+
+#[tokio::test]
+async fn of_a_task_that_was_given_up_a_copy_is_run() {
+    let (shell, executor) = ready().await;
+    let task = &paused(&shell, 1).await[0];
+    shell
+        .run(&format!("task abandon {task}"))
+        .await
+        .with_status(0);
     let copy = shell
         .run(&format!("task retry {task}"))
         .await
@@ -164,11 +175,22 @@ async fn many_tasks_are_changed_by_a_condition_and_only_when_that_is_meant() {
         done.json()["why"],
         "a task that is `succeeded` cannot be retried"
     );
+    assert_eq!(executor.stop().await, 0);
+}
+
+#[tokio::test]
+async fn a_condition_without_states_means_those_that_it_can_be_done_to() {
+    let (shell, executor) = ready().await;
+    paused(&shell, 2).await;
+    shell
+        .run("task submit echo 1 --wait=30")
+        .await
+        .with_status(0);
     let listed = [
         "task",
         "list",
         "--where",
-        "state=paused,failed older=0s",
+        "state=paused,succeeded older=0s",
         "-o",
         "jsonl",
     ];

@@ -42,7 +42,7 @@ impl Events {
     }
 
     /// Whether the server has ended the stream.
-    pub(super) async fn is_over(mut self) -> bool {
+    pub(super) async fn is_over(&mut self) -> bool {
         let end = tokio::time::timeout(PATIENCE, self.response.chunk()).await;
         self.unread.is_empty() && end.expect("an end comes").unwrap().is_none()
     }

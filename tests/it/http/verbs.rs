@@ -216,6 +216,14 @@ async fn what_cannot_be_is_said_with_a_hint() {
         let said = answer.body["hint"].as_str().unwrap_or_default();
         assert!(said.contains(hint), "{}", answer.text);
     }
+    assert_eq!(history(&server, &task).await, Vec::<Value>::new());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_acts_is_a_short_name() {
+    let server = Server::start().await;
+    let task = paused(&server).await;
     let path = format!("/v1/tasks/{task}/resume");
     let long = "a".repeat(200);
     let request = server.door.request(Method::POST, &path);

@@ -91,6 +91,26 @@ impl Context {
         self.write(LogStream::Log, &format!("{line}\n")).await;
     }
 
+    /// Says how far the attempt is: how much is `done`, of how much in all if that is known, and what it is at, for
+    /// people. Seen in the task and by taps, so no secrets. Say it as often as you like: the first word is stored at
+    /// once, then one a second at most, and the last one always. A message of more than `PROGRESS_MESSAGE_BYTES_MAX`
+    /// bytes is cut.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn progress(
+        &self,
+        done: u64,
+        total: impl Into<Option<u64>>,
+        message: impl fmt::Display,
+    ) {
+        self.host
+            .report_progress((done, total.into()), &message.to_string());
+        // So that it is stored also for an action that never waits for anything else.
+        tokio::task::yield_now().await;
+    }
+
     /// Appends `text` to the task's log, in pieces that the store takes.
     pub async fn write(&self, stream: LogStream, text: &str) {
         let mut rest = text;

@@ -61,6 +61,10 @@ pub trait Host: Send + Sync {
     /// Keeps a piece of log of at most `LOG_CHUNK_BYTES_MAX` bytes. Returns once it is stored, or dropped because the
     /// attempt's log is full.
     async fn write_log(&self, stream: LogStream, text: String);
+
+    /// Takes how much is done, and of how much if that is known, with a message for people. Never waits; of what comes
+    /// faster than it can be stored the newest counts.
+    fn report_progress(&self, counts: (u64, Option<u64>), message: &str);
 }
 
 /// Sub-tasks that are spawned together, or the next batch of them.

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::output::Format;
 use crate::config::{Config, ConfigError, Loaded, env};
+use crate::domain::Verb;
 
 /// Background tasks for web applications on many hosts: any live executor can take any task.
 #[derive(Debug, Parser)]
@@ -237,10 +238,10 @@ pub(super) enum TaskVerb {
         #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
         timeout: Option<f64>,
     },
-    /// Cancels a task and all below it, at most 10000 tasks at once.
+    /// Cancels a task and all below it, at most 10000 tasks at once; or all tasks that match.
     Cancel {
-        /// The task's id.
-        id: String,
+        #[command(flatten)]
+        which: Which,
         /// Why, for people.
         #[arg(long, default_value = "cancelled on the command line")]
         reason: String,
@@ -257,6 +258,35 @@ pub(super) enum TaskVerb {
         #[arg(long, value_name = "KEY")]
         key: Option<String>,
     },
+    /// Lets a paused task go on: one more try.
+    Resume {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Lets a paused task go on without the step that failed.
+    Skip {
+        #[command(flatten)]
+        which: Which,
+        /// What the step returns, JSON: as text, `@FILE`, or `-` for stdin [default: null].
+        #[arg(long, value_name = "JSON")]
+        returns: Option<String>,
+    },
+    /// Runs a task again: a paused one as if it had never failed, of a failed or cancelled one a copy.
+    ///
+    /// Writes the id of the task that runs. A copy has the action, input, queue, priority, labels and options of the
+    /// task, and no idempotency key, parent, start or deadline.
+    Retry {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Gives up a paused task: it fails.
+    Abandon {
+        #[command(flatten)]
+        which: Which,
+        /// Why, for people.
+        #[arg(long, default_value = Verb::ABANDONED)]
+        reason: String,
+    },
     /// Says why a task is where it is: one verdict, and what it rests on.
     Why {
         /// The task's id.
@@ -268,10 +298,37 @@ pub(super) enum TaskVerb {
         id: String,
     },
     /// Writes what a task has logged.
-    Logs {
-        /// The task's id.
-        id: String,
-    },
+    Logs(LogsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LogsArgs {
+    /// The task's id.
+    pub(super) id: String,
+    /// Write on until the task ends.
+    #[arg(short, long)]
+    pub(super) follow: bool,
+    /// Begin at this place: `attempt:offset`, as JSON lines tell them.
+    #[arg(long, value_name = "PLACE")]
+    pub(super) since: Option<String>,
+}
+
+/// One task, or all that match.
+#[derive(Debug, Args)]
+pub(super) struct Which {
+    /// The task's id.
+    #[arg(required_unless_present = "condition", conflicts_with = "condition")]
+    pub(super) id: Option<String>,
+    /// All tasks that match: `state=paused action=images.*`, of `state`, `action`, `queue`, `label.NAME`, `parent` and
+    /// `older` (such as `1h`). Without `state`: those that it can be done to.
+    #[arg(long = "where", id = "condition", value_name = "CONDITIONS")]
+    pub(super) condition: Option<String>,
+    /// Do not ask before many tasks are changed.
+    #[arg(long, requires = "condition")]
+    pub(super) yes: bool,
+    /// Who does it, for the history [default: USER@HOST].
+    #[arg(long, value_name = "NAME")]
+    pub(super) by: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -330,6 +387,14 @@ pub(super) struct SubmitArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
+    /// Those that match: `state=paused action=images.*`, of `state`, `action`, `queue`, `label.NAME`, `parent` and `older`
+    /// (such as `1h`).
+    #[arg(
+        long = "where",
+        value_name = "CONDITIONS",
+        conflicts_with_all = ["state", "queue", "action", "label", "parent"]
+    )]
+    pub(super) condition: Option<String>,
     /// In one of these states, joined by commas.
     #[arg(long, value_delimiter = ',')]
     pub(super) state: Vec<String>,

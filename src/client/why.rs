@@ -6,7 +6,8 @@ use super::{Client, ClientError};
 use crate::broker::Health;
 use crate::domain::limits::AHEAD_MAX;
 use crate::domain::{
-    Announcements, Circumstances, FanOut, StepName, StepProgress, Task, TaskId, TaskState, Why, why,
+    Announcements, Circumstances, FanOut, HistoryEntry, StepName, StepProgress, Task, TaskId,
+    TaskState, Why, why,
 };
 
 impl Client {
@@ -42,7 +43,11 @@ impl Client {
             announcements: self.announcements(),
             now: store.identity().await?.now, // Last, so that nothing above happened after it.
         };
-        let why = why(&task, &circumstances);
+        let mut why = why(&task, &circumstances);
+        // What an operator did last explains more than all that came before.
+        let history = store.history(task.id).await?;
+        why.evidence
+            .extend(history.last().map(HistoryEntry::sentence));
         Ok((task, why))
     }
 

@@ -89,6 +89,22 @@ pub const LOG_CHUNK_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of log that one attempt may keep; what comes later is dropped, and the log says so.
 pub const LOG_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Entries of one task's history; the oldest go. An operator acts by hand, so it is many.
+pub const HISTORY_MAX: usize = 100;
+
+/// Bytes of a note in a task's history.
+pub const HISTORY_NOTE_BYTES_MAX: usize = 1000;
+
+/// Bytes of the name that an operator gives.
+pub const OPERATOR_BYTES_MAX: usize = 100;
+
+/// How often the progress of one attempt is stored at most: a person does not look more often, and each store is a write
+/// of the task's row.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Bytes of a progress message: one line on a terminal, with room for letters of several bytes. It travels in events.
+pub const PROGRESS_MESSAGE_BYTES_MAX: usize = 200;
+
 /// The longest a client may ask the web server to wait in one request.
 pub const WAIT_MAX: Duration = Duration::from_mins(10);
 

@@ -1,5 +1,6 @@
 //! The HTTP interface. Bodies are the types of `wire`; errors are RFC 9457 problems with a hint.
 
+mod follow;
 mod health;
 mod problem;
 mod request;
@@ -7,6 +8,7 @@ mod signals;
 mod submit;
 mod taps;
 mod tasks;
+mod verbs;
 
 use std::fmt;
 use std::future::Future;
@@ -55,9 +57,15 @@ pub fn router(app: App) -> Router {
         .route("/v1/tasks/{id}/wait", get(tasks::wait))
         .route("/v1/tasks/{id}/tree", get(tasks::tree))
         .route("/v1/tasks/{id}/logs", get(tasks::logs))
+        .route("/v1/tasks/{id}/events", get(follow::events))
         .route("/v1/tasks/{id}/why", get(tasks::why))
-        .route("/v1/tasks/{id}/cancel", post(tasks::cancel))
         .route("/v1/tasks/{id}/signals/{name}", post(signals::signal))
+        .route("/v1/tasks/{id}/history", get(verbs::history))
+        .route("/v1/tasks/{id}/cancel", post(verbs::cancel))
+        .route("/v1/tasks/{id}/resume", post(verbs::resume))
+        .route("/v1/tasks/{id}/skip", post(verbs::skip))
+        .route("/v1/tasks/{id}/retry", post(verbs::retry))
+        .route("/v1/tasks/{id}/abandon", post(verbs::abandon))
         .route("/v1/queues", get(tasks::queues))
         .route("/v1/executors", get(tasks::executors))
         .route("/v1/taps", get(taps::listen))

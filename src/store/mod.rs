@@ -14,7 +14,9 @@ mod durable_row;
 mod error;
 mod group;
 mod listed;
+mod log;
 pub mod postgres;
+mod progress;
 mod row;
 mod signalled;
 mod spawned;
@@ -22,6 +24,7 @@ pub mod sqlite;
 mod submission;
 mod time;
 mod tree;
+mod verb;
 
 use std::fmt;
 use std::sync::Arc;
@@ -40,13 +43,13 @@ pub use listed::{Listed, Unreadable};
 pub use submission::Receipt;
 
 use crate::domain::{
-    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, LogChunk, LogPosition,
-    NewSignal, NewTask, QueueName, QueueRecord, Settlement, Step, StepName, StepRecord, Task,
-    TaskFacts, TaskId, TaskState, Violation,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, HistoryEntry, LogChunk,
+    LogPosition, NewSignal, NewTask, Operator, Progress, QueueName, QueueRecord, Settlement, Step,
+    StepName, StepRecord, Task, TaskFacts, TaskId, TaskState, Verb, VerbError, Violation,
 };
 
 /// The number of the schema that this program works with: the version of the last migration.
-pub const SCHEMA_VERSION: i64 = 3;
+pub const SCHEMA_VERSION: i64 = 5;
 
 /// What a store promises, whichever it is.
 ///
@@ -268,6 +271,38 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<LogChunk>, StoreError>;
 
+    /// As [`Store::cancel`], by an operator: noted in the history of `task` in the same transaction.
+    async fn cancel_by(
+        &self,
+        task: TaskId,
+        reason: &str,
+        by: &Operator,
+    ) -> Result<Cancelled, StoreError>;
+
+    /// Carries out what an operator wants of a task, and notes it in the task's history, in one transaction. A copy is
+    /// `ready` at once; both histories name the other.
+    async fn operate(
+        &self,
+        task: TaskId,
+        verb: &Verb,
+        by: &Operator,
+    ) -> Result<Operated, StoreError>;
+
+    /// What operators have done to a task, the oldest first, at most `HISTORY_MAX` entries; nothing for a task that is
+    /// not known.
+    async fn history(&self, task: TaskId) -> Result<Vec<HistoryEntry>, StoreError>;
+
+    /// How many tasks match, counted up to `list.limit`. Looks at all that are stored; for people.
+    async fn count(&self, list: &List) -> Result<u64, StoreError>;
+
+    /// Stores how far attempts of `executor` are. Answers in order whether each was written: not when the attempt is not
+    /// that task's any more. Of several that concern one attempt the last counts.
+    async fn note_progress(
+        &self,
+        executor: ExecutorId,
+        progress: &[(TaskId, Progress)],
+    ) -> Result<Vec<bool>, StoreError>;
+
     /// Lets go of every connection. Further calls are [`StoreError::Unavailable`].
     async fn close(&self);
 }
@@ -371,6 +406,25 @@ pub enum Cancelled {
     },
 }
 
+/// What became of an operator's wish.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operated {
+    /// There is no such task.
+    Unknown,
+    /// It cannot be; nothing was changed.
+    Refused(VerbError),
+    /// The task has moved: `ready`, to be announced, or `failed`, to be reported.
+    Moved {
+        /// The task.
+        task: TaskFacts,
+        /// Tasks that became `ready` by its end, to be announced: siblings whose turn came, and the parent.
+        ready: Vec<TaskFacts>,
+    },
+    /// A copy of the task is `ready`, to be announced.
+    Copied(TaskFacts),
+}
+
 /// What an executor hears when it renews its lease.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -421,10 +475,14 @@ pub struct List {
     pub queue: Option<QueueName>,
     /// Of this action.
     pub action: Option<ActionName>,
-    /// With this label.
-    pub label: Option<(String, String)>,
+    /// Of an action whose name begins so.
+    pub action_prefix: Option<String>,
+    /// With all of these labels.
+    pub labels: Vec<(String, String)>,
     /// Below this task.
     pub parent: Option<TaskId>,
+    /// Stored before this time.
+    pub created_before: Option<Timestamp>,
     /// Older than this one: the cursor.
     pub before: Option<TaskId>,
     /// How many at most.

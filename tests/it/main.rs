@@ -20,6 +20,7 @@ mod fleet;
 mod http;
 mod keys;
 mod lost_answers;
+mod progress;
 mod roles;
 mod sim;
 mod store;

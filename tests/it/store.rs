@@ -127,6 +127,25 @@ store_contract! {
         failures_at_their_end_hold_up_no_settlement,
         a_lost_task_whose_options_cannot_be_read_is_paused,
     }
+    operating {
+        a_resumed_task_is_ready_with_its_failures_and_its_deadline,
+        a_retried_paused_task_begins_anew,
+        a_retried_final_task_is_copied,
+        an_abandoned_task_fails_with_the_former_error_as_detail,
+        a_task_of_which_no_step_failed_cannot_be_skipped,
+        a_verb_is_refused_in_other_states_and_changes_nothing,
+        of_concurrent_verbs_one_is_carried_out,
+        a_quarantined_task_that_is_resumed_is_still_a_suspect,
+        a_task_whose_row_cannot_be_read_can_be_given_up,
+        a_cancel_by_an_operator_is_noted_and_any_other_is_not,
+        a_history_is_bounded_and_goes_with_its_task,
+    }
+    progressing {
+        progress_is_stored_with_its_task,
+        progress_of_an_attempt_that_is_not_the_executors_is_not_written,
+        of_several_in_a_batch_the_last_counts,
+        a_quarantined_task_shows_its_last_progress,
+    }
     auditing {
         what_the_store_itself_writes_breaks_no_rule,
         each_violation_is_found_and_nothing_else,
@@ -141,6 +160,7 @@ store_contract! {
     reading {
         only_known_tasks_are_found,
         a_list_is_filtered,
+        a_list_is_counted,
         a_list_goes_on_before_its_last_task,
         a_tree_lists_parents_before_children,
         what_stands_before_a_task_is_counted,

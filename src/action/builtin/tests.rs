@@ -83,6 +83,8 @@ impl Host for Memory {
         }
         self.log.lock().unwrap().push((stream, text));
     }
+
+    fn report_progress(&self, _: (u64, Option<u64>), _: &str) {}
 }
 
 impl Memory {
@@ -123,7 +125,7 @@ impl Try {
         let (stop, stopped) = watch::channel(None);
         let task = Arc::new(task(action));
         let context = Context::new(task, Arc::<Memory>::clone(&host), stopped);
-        let input = Payload::parse(input, crate::domain::PayloadLimits::default()).unwrap();
+        let input = Payload::parse(input, PayloadLimits::default()).unwrap();
         let name = ActionName::new(action).unwrap();
         let running = registry.begin(&name, context, input).unwrap();
         Self {

@@ -380,7 +380,7 @@ impl Case<'_> {
             )
         });
         let remedy = format!(
-            "in this version a person can cancel it: `longshore task cancel {}`",
+            "`longshore task resume {}` gives it one more try; `retry`, `skip`, `abandon` and `cancel` are the others",
             task.id
         );
         let evidence = reason.into_iter().chain(asked).chain(ran).chain([remedy]);

@@ -12,8 +12,12 @@ mod connections;
 mod error;
 mod executors;
 mod fan_out;
+mod history;
 mod housekeeping;
+mod list;
+mod operate;
 mod outage;
+mod progress;
 mod read;
 mod settle;
 mod signal;
@@ -39,15 +43,15 @@ use self::connections::{Connections, call};
 use self::outage::Outage;
 use self::submit::Statements;
 use super::{
-    Below, Cancelled, Due, IdleFound, IdleLook, List, Listed, Recorded, Renewal, SCHEMA_VERSION,
-    Settled, Signalled, Spawn, Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal,
-    TakenOver, TookSignal,
+    Below, Cancelled, Due, IdleFound, IdleLook, List, Listed, Operated, Recorded, Renewal,
+    SCHEMA_VERSION, Settled, Signalled, Spawn, Spawned, Store, StoreError, StoreIdentity,
+    Submitted, TakeSignal, TakenOver, TookSignal,
 };
 use crate::domain::limits::BATCH_MAX;
 use crate::domain::{
-    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, LogChunk, LogPosition,
-    NewSignal, NewTask, QueueName, QueueRecord, Settlement, Step, StepName, StepRecord, Task,
-    TaskId, Violation, masked_url,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, HistoryEntry, LogChunk,
+    LogPosition, NewSignal, NewTask, Operator, Progress, QueueName, QueueRecord, Settlement, Step,
+    StepName, StepRecord, Task, TaskId, Verb, Violation, masked_url,
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
@@ -154,7 +158,7 @@ impl Store for PostgresStore {
     }
 
     async fn cancel(&self, task: TaskId, reason: &str) -> Result<Cancelled, StoreError> {
-        call!(self.writers, cancel::cancel(task, reason))
+        call!(self.writers, cancel::cancel(task, reason, None))
     }
 
     async fn enroll(&self, executor: &ExecutorRecord, lease: Duration) -> Result<(), StoreError> {
@@ -258,7 +262,7 @@ impl Store for PostgresStore {
     }
 
     async fn list(&self, list: &List) -> Result<Listed, StoreError> {
-        call!(self.readers, read::list(list))
+        call!(self.readers, list::list(list))
     }
 
     async fn tree(&self, task: TaskId) -> Result<Listed, StoreError> {
@@ -358,6 +362,43 @@ impl Store for PostgresStore {
         limit: usize,
     ) -> Result<Vec<LogChunk>, StoreError> {
         call!(self.readers, read::logs(task, after, limit))
+    }
+
+    async fn cancel_by(
+        &self,
+        task: TaskId,
+        reason: &str,
+        by: &Operator,
+    ) -> Result<Cancelled, StoreError> {
+        call!(self.writers, cancel::cancel(task, reason, Some(by)))
+    }
+
+    async fn operate(
+        &self,
+        task: TaskId,
+        verb: &Verb,
+        by: &Operator,
+    ) -> Result<Operated, StoreError> {
+        call!(self.writers, operate::operate(task, verb, by))
+    }
+
+    async fn history(&self, task: TaskId) -> Result<Vec<HistoryEntry>, StoreError> {
+        call!(self.readers, history::history(task))
+    }
+
+    async fn count(&self, list: &List) -> Result<u64, StoreError> {
+        call!(self.readers, list::count(list))
+    }
+
+    async fn note_progress(
+        &self,
+        executor: ExecutorId,
+        progress: &[(TaskId, Progress)],
+    ) -> Result<Vec<bool>, StoreError> {
+        if progress.is_empty() {
+            return Ok(Vec::new());
+        }
+        call!(self.writers, progress::note(executor, progress))
     }
 
     async fn close(&self) {

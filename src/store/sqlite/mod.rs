@@ -13,7 +13,11 @@ mod claim;
 mod error;
 mod executors;
 mod fan_out;
+mod history;
 mod housekeeping;
+mod list;
+mod operate;
+mod progress;
 mod read;
 mod settle;
 mod signal;
@@ -37,16 +41,16 @@ use uuid::Uuid;
 
 use super::time::Time;
 use super::{
-    Below, Cancelled, Due, IdleFound, IdleLook, List, Listed, Recorded, Renewal, SCHEMA_VERSION,
-    Settled, Signalled, Spawn, Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal,
-    TakenOver, TookSignal,
+    Below, Cancelled, Due, IdleFound, IdleLook, List, Listed, Operated, Recorded, Renewal,
+    SCHEMA_VERSION, Settled, Signalled, Spawn, Spawned, Store, StoreError, StoreIdentity,
+    Submitted, TakeSignal, TakenOver, TookSignal,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::domain::limits::BATCH_MAX;
 use crate::domain::{
-    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, LogChunk, LogPosition,
-    NewSignal, NewTask, QueueName, QueueRecord, Settlement, Step, StepName, StepRecord, Task,
-    TaskId, Violation,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, HistoryEntry, LogChunk,
+    LogPosition, NewSignal, NewTask, Operator, Progress, QueueName, QueueRecord, Settlement, Step,
+    StepName, StepRecord, Task, TaskId, Verb, Violation,
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -264,7 +268,7 @@ impl Store for SqliteStore {
     }
 
     async fn cancel(&self, task: TaskId, reason: &str) -> Result<Cancelled, StoreError> {
-        call!(self.writer, cancel::cancel(task, reason, self.now()))
+        call!(self.writer, cancel::cancel(task, reason, None, self.now()))
     }
 
     async fn enroll(&self, executor: &ExecutorRecord, lease: Duration) -> Result<(), StoreError> {
@@ -387,7 +391,7 @@ impl Store for SqliteStore {
     }
 
     async fn list(&self, list: &List) -> Result<Listed, StoreError> {
-        call!(self.readers, read::list(list))
+        call!(self.readers, list::list(list))
     }
 
     async fn tree(&self, task: TaskId) -> Result<Listed, StoreError> {
@@ -490,6 +494,46 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> Result<Vec<LogChunk>, StoreError> {
         call!(self.readers, read::logs(task, after, limit))
+    }
+
+    async fn cancel_by(
+        &self,
+        task: TaskId,
+        reason: &str,
+        by: &Operator,
+    ) -> Result<Cancelled, StoreError> {
+        call!(
+            self.writer,
+            cancel::cancel(task, reason, Some(by), self.now())
+        )
+    }
+
+    async fn operate(
+        &self,
+        task: TaskId,
+        verb: &Verb,
+        by: &Operator,
+    ) -> Result<Operated, StoreError> {
+        call!(self.writer, operate::operate(task, verb, by, self.now()))
+    }
+
+    async fn history(&self, task: TaskId) -> Result<Vec<HistoryEntry>, StoreError> {
+        call!(self.readers, history::history(task))
+    }
+
+    async fn count(&self, list: &List) -> Result<u64, StoreError> {
+        call!(self.readers, list::count(list))
+    }
+
+    async fn note_progress(
+        &self,
+        executor: ExecutorId,
+        progress: &[(TaskId, Progress)],
+    ) -> Result<Vec<bool>, StoreError> {
+        if progress.is_empty() {
+            return Ok(Vec::new());
+        }
+        call!(self.writer, progress::note(executor, progress))
     }
 
     async fn close(&self) {

@@ -78,7 +78,7 @@ const KNOWN_KEYS: &str = concat!(
 );
 
 #[derive(sqlx::FromRow)]
-struct Inserted {
+pub(super) struct Inserted {
     id: Uuid,
     state: String,
     run_at: Option<Time>,
@@ -141,7 +141,8 @@ pub(super) async fn enter(
     answers(tasks, &entered, known)
 }
 
-async fn insert(
+/// Inserts what may be stored, in the transaction of `connection`; answers with what was.
+pub(super) async fn insert(
     connection: &mut SqliteConnection,
     tasks: &[NewTask],
     unblocked: usize,

@@ -5,10 +5,12 @@ mod broker;
 mod dev;
 mod help;
 mod keys;
+mod logs;
 mod servers;
 mod settings;
 mod store;
 mod task;
+mod verbs;
 mod why;
 
 use std::path::Path;

@@ -17,8 +17,6 @@ pub(super) struct Model {
     begun: BTreeMap<(TaskId, u32), u32>,
     bodies: BTreeMap<u64, Body>,
     bodies_begun: u64,
-    /// How often steps had their effect.
-    effects: BTreeMap<(TaskId, String), u32>,
     /// Steps whose outcome is stored.
     stored_steps: BTreeSet<(TaskId, String)>,
     /// Tasks that somebody was told are stored.
@@ -289,7 +287,6 @@ impl Model {
             return; // Its process is dead.
         };
         let key = (body.task, step.to_owned());
-        *self.effects.entry(key.clone()).or_default() += 1;
         // One that was frozen may go on where it was, before it notices.
         if self.stored_steps.contains(&key) && !body.was_frozen {
             let words = format!("a step that was stored has run again: `{step}` of {body:?}");
@@ -300,12 +297,6 @@ impl Model {
     /// The store has stored how a step ended.
     pub(super) fn step_stored(&mut self, task: TaskId, step: &str) {
         self.stored_steps.insert((task, step.to_owned()));
-    }
-
-    /// How often a step had its effect.
-    pub(super) fn effects(&self, task: TaskId, step: &str) -> u32 {
-        let key = (task, step.to_owned());
-        self.effects.get(&key).copied().unwrap_or(0)
     }
 
     pub(super) fn body_ends(&mut self, body: u64) {

@@ -7,12 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use longshore::domain::{
-    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, LogChunk, LogPosition,
-    NewSignal, NewTask, QueueName, QueueRecord, Settlement, Step, StepName, StepProgress,
-    StepRecord, Task, TaskId, Violation,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, HistoryEntry, LogChunk,
+    LogPosition, NewSignal, NewTask, Operator, Progress, QueueName, QueueRecord, Settlement, Step,
+    StepName, StepProgress, StepRecord, Task, TaskId, Verb, Violation,
 };
 use longshore::store::{
-    Below, Cancelled, Due, IdleFound, IdleLook, List, Listed, Recorded, Renewal, Settled,
+    Below, Cancelled, Due, IdleFound, IdleLook, List, Listed, Operated, Recorded, Renewal, Settled,
     Signalled, Spawn, Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver,
     TookSignal,
 };
@@ -506,6 +506,42 @@ impl Store for SimStore {
     ) -> Result<Vec<LogChunk>, StoreError> {
         self.read("logs", self.store().logs(task, after, limit))
             .await
+    }
+
+    async fn cancel_by(
+        &self,
+        task: TaskId,
+        reason: &str,
+        _: &Operator,
+    ) -> Result<Cancelled, StoreError> {
+        self.cancel(task, reason).await // Histories are nothing that a simulation looks at.
+    }
+
+    async fn operate(
+        &self,
+        task: TaskId,
+        verb: &Verb,
+        by: &Operator,
+    ) -> Result<Operated, StoreError> {
+        let call = self.store().operate(task, verb, by);
+        self.read("operate", call).await
+    }
+
+    async fn history(&self, task: TaskId) -> Result<Vec<HistoryEntry>, StoreError> {
+        self.read("history", self.store().history(task)).await
+    }
+
+    async fn count(&self, list: &List) -> Result<u64, StoreError> {
+        self.read("count", self.store().count(list)).await
+    }
+
+    async fn note_progress(
+        &self,
+        executor: ExecutorId,
+        progress: &[(TaskId, Progress)],
+    ) -> Result<Vec<bool>, StoreError> {
+        let call = self.store().note_progress(executor, progress);
+        self.read("note_progress", call).await
     }
 
     async fn close(&self) {} // It is everybody's.

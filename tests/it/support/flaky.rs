@@ -7,12 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use longshore::domain::{
-    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, LogChunk, LogPosition,
-    NewSignal, NewTask, QueueName, QueueRecord, Settlement, Step, StepName, StepRecord, Task,
-    TaskId, Violation,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, HistoryEntry, LogChunk,
+    LogPosition, NewSignal, NewTask, Operator, Progress, QueueName, QueueRecord, Settlement, Step,
+    StepName, StepRecord, Task, TaskId, Verb, Violation,
 };
 use longshore::store::{
-    Below, Cancelled, Due, IdleFound, IdleLook, List, Listed, Recorded, Renewal, Settled,
+    Below, Cancelled, Due, IdleFound, IdleLook, List, Listed, Operated, Recorded, Renewal, Settled,
     Signalled, Spawn, Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver,
     TookSignal,
 };
@@ -304,6 +304,42 @@ impl Store for Flaky {
         limit: usize,
     ) -> Result<Vec<LogChunk>, StoreError> {
         self.pass("logs", self.store.logs(task, after, limit).await)
+    }
+
+    async fn cancel_by(
+        &self,
+        task: TaskId,
+        reason: &str,
+        by: &Operator,
+    ) -> Result<Cancelled, StoreError> {
+        let answer = self.store.cancel_by(task, reason, by).await;
+        self.pass("cancel_by", answer)
+    }
+
+    async fn operate(
+        &self,
+        task: TaskId,
+        verb: &Verb,
+        by: &Operator,
+    ) -> Result<Operated, StoreError> {
+        self.pass("operate", self.store.operate(task, verb, by).await)
+    }
+
+    async fn history(&self, task: TaskId) -> Result<Vec<HistoryEntry>, StoreError> {
+        self.pass("history", self.store.history(task).await)
+    }
+
+    async fn count(&self, list: &List) -> Result<u64, StoreError> {
+        self.pass("count", self.store.count(list).await)
+    }
+
+    async fn note_progress(
+        &self,
+        executor: ExecutorId,
+        progress: &[(TaskId, Progress)],
+    ) -> Result<Vec<bool>, StoreError> {
+        let answer = self.store.note_progress(executor, progress).await;
+        self.pass("note_progress", answer)
     }
 
     async fn close(&self) {

@@ -6,6 +6,8 @@ pub(crate) mod broken_rows;
 pub(crate) mod cancelling;
 pub(crate) mod crashes;
 pub(crate) mod executors;
+pub(crate) mod operating;
+pub(crate) mod progressing;
 pub(crate) mod reading;
 pub(crate) mod submitting;
 pub(crate) mod times;

@@ -81,6 +81,8 @@ struct House {
     clock: Arc<dyn Clock>,
     /// When the store has answered; on the process's monotonic clock.
     answers: Mutex<Option<Answers>>,
+    /// When it last did not; on the same clock.
+    failed_at: Mutex<Option<Duration>>,
 }
 
 /// What one pass did.
@@ -117,6 +119,7 @@ impl Housekeeper {
             outgoing,
             clock,
             answers: Mutex::default(),
+            failed_at: Mutex::default(),
         };
         Self {
             house: Arc::new(house),
@@ -126,7 +129,7 @@ impl Housekeeper {
         }
     }
 
-    /// Begins to listen for death notices, until `background` stops.
+    /// Begins to listen for death notices, and to look for deaths of which there is none, until `background` stops.
     ///
     /// # Errors
     ///
@@ -139,6 +142,7 @@ impl Housekeeper {
             .await?;
         let (house, stop) = (Arc::clone(&self.house), background.clone());
         background.spawn(deaths::hear(house, notices, stop));
+        background.spawn(deaths::look(Arc::clone(&self.house), background.clone()));
         Ok(())
     }
 
@@ -154,6 +158,7 @@ impl Housekeeper {
                         .max(INTERVAL_MIN)
                 }
                 Err(error) => {
+                    self.house.has_failed();
                     tracing::debug!(error = %error, "Housekeeping failed; it is repeated soon");
                     RETRY_INTERVAL
                 }
@@ -243,6 +248,26 @@ impl House {
                 return Ok(count);
             }
         }
+    }
+
+    /// Notes that the store did not answer.
+    fn has_failed(&self) {
+        let now = self.clock.monotonic();
+        *self
+            .failed_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+
+    /// As [`House::answers_for`], and without a single failure.
+    fn is_steady_for(&self) -> Duration {
+        let answers_for = self.answers_for();
+        let failed_at = *self
+            .failed_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.monotonic();
+        failed_at.map_or(answers_for, |at| answers_for.min(now.saturating_sub(at)))
     }
 
     /// Takes over the tasks of executors whose lease has ended, or of `whose` alone, at most a batch; how many.

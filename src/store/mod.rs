@@ -49,7 +49,7 @@ use crate::domain::{
 };
 
 /// The number of the schema that this program works with: the version of the last migration.
-pub const SCHEMA_VERSION: i64 = 5;
+pub const SCHEMA_VERSION: i64 = 6;
 
 /// What a store promises, whichever it is.
 ///
@@ -132,6 +132,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// run only once is left to it until its lease has ended.
     async fn end_lease(&self, executor: ExecutorId, ends_at: Timestamp)
     -> Result<bool, StoreError>;
+
+    /// Notes whether `executor` holds its token, so that the broker would tell of its death.
+    async fn note_token(&self, executor: ExecutorId, is_held: bool) -> Result<(), StoreError>;
+
+    /// Executors without a token whose lease ends in less than `lease_left`: they were silent for the rest of it. None that
+    /// was found lost or dead.
+    async fn silent(&self, lease_left: Duration) -> Result<Vec<ExecutorId>, StoreError>;
 
     /// Notes that `executor` begins to run `task` on trial: if the executor dies, the task is to blame and no other.
     async fn put_on_trial(&self, executor: ExecutorId, task: TaskId) -> Result<(), StoreError>;

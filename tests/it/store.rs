@@ -103,6 +103,7 @@ store_contract! {
         an_executor_that_leaves_in_peace_charges_nobody,
         what_may_run_only_once_is_left_to_the_dead_until_their_lease_has_ended,
         a_lease_that_was_renewed_since_is_not_ended,
+        who_lacks_a_token_and_is_silent_is_told,
         only_the_executor_that_is_meant_is_taken_over,
         an_idle_look_keeps_to_its_marks,
     }

@@ -188,6 +188,14 @@ impl Store for PostgresStore {
         call!(self.writers, executors::end_lease(executor, ends_at))
     }
 
+    async fn note_token(&self, executor: ExecutorId, is_held: bool) -> Result<(), StoreError> {
+        call!(self.writers, executors::note_token(executor, is_held))
+    }
+
+    async fn silent(&self, lease_left: Duration) -> Result<Vec<ExecutorId>, StoreError> {
+        call!(self.readers, executors::silent(lease_left))
+    }
+
     async fn put_on_trial(&self, executor: ExecutorId, task: TaskId) -> Result<(), StoreError> {
         call!(self.writers, executors::put_on_trial(executor, task))
     }

@@ -315,6 +315,15 @@ impl Store for SqliteStore {
         )
     }
 
+    async fn note_token(&self, executor: ExecutorId, is_held: bool) -> Result<(), StoreError> {
+        call!(self.writer, executors::note_token(executor, is_held))
+    }
+
+    async fn silent(&self, lease_left: Duration) -> Result<Vec<ExecutorId>, StoreError> {
+        let ends_before = self.now().after(lease_left);
+        call!(self.readers, executors::silent(ends_before))
+    }
+
     async fn put_on_trial(&self, executor: ExecutorId, task: TaskId) -> Result<(), StoreError> {
         call!(self.writer, executors::put_on_trial(executor, task))
     }

@@ -262,6 +262,7 @@ fn an_executor_may_die_at_any_call_of_store_or_broker() {
         "renew",
         "retire",
         "settle",
+        "silent",
         "spawn",
         "spawned",
         "steps",

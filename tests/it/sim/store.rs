@@ -311,6 +311,15 @@ impl Store for SimStore {
         .await
     }
 
+    async fn note_token(&self, executor: ExecutorId, is_held: bool) -> Result<(), StoreError> {
+        let call = self.store().note_token(executor, is_held);
+        self.read("note_token", call).await
+    }
+
+    async fn silent(&self, lease_left: Duration) -> Result<Vec<ExecutorId>, StoreError> {
+        self.read("silent", self.store().silent(lease_left)).await
+    }
+
     async fn put_on_trial(&self, executor: ExecutorId, task: TaskId) -> Result<(), StoreError> {
         let call = self.store().put_on_trial(executor, task);
         self.read("put_on_trial", call).await

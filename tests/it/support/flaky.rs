@@ -164,6 +164,15 @@ impl Store for Flaky {
         self.pass("end_lease", answer)
     }
 
+    async fn note_token(&self, executor: ExecutorId, is_held: bool) -> Result<(), StoreError> {
+        let answer = self.store.note_token(executor, is_held).await;
+        self.pass("note_token", answer)
+    }
+
+    async fn silent(&self, lease_left: Duration) -> Result<Vec<ExecutorId>, StoreError> {
+        self.pass("silent", self.store.silent(lease_left).await)
+    }
+
     async fn put_on_trial(&self, executor: ExecutorId, task: TaskId) -> Result<(), StoreError> {
         let answer = self.store.put_on_trial(executor, task).await;
         self.pass("put_on_trial", answer)

@@ -16,6 +16,7 @@ mod names;
 mod payload;
 mod queue;
 mod retry;
+mod schedule;
 mod secret;
 mod settlement;
 mod state;
@@ -31,10 +32,14 @@ pub use failure::{Failure, Verdict};
 pub use ids::{ExecutorId, IdError, OriginToken, TaskId, WebId};
 pub use key::IdempotencyKey;
 pub use log::{LogChunk, LogPosition, LogStream};
-pub use names::{ActionName, ExecutorName, NameError, QueueName};
+pub use names::{ActionName, ExecutorName, NameError, QueueName, ScheduleName};
 pub use payload::{Payload, PayloadError, PayloadLimits};
 pub use queue::QueueRecord;
 pub use retry::{RetryError, RetryPolicy};
+pub use schedule::{
+    CatchUp, Cron, CronError, Firing, FiringState, Overlap, Plan, SCHEDULE_LABEL, ScheduleError,
+    ScheduleRecord, ScheduleSpec, ScheduleState, Timing, Turn, Zone, ZoneError,
+};
 pub use secret::masked_url;
 pub use settlement::{Ending, Settlement, ending_of_crash, ending_of_failure, ending_of_loss};
 pub use state::{IllegalTransition, TaskEvent, TaskState, Transition};

@@ -1,4 +1,4 @@
-//! Names that people give: of actions, queues and executors.
+//! Names that people give: of actions, queues, executors and schedules.
 
 use std::fmt;
 use std::str::FromStr;
@@ -88,6 +88,14 @@ name!(
     "letters, digits, `_`, `-`, `.`, beginning with a letter or digit, at most 64",
     is_executor_name
 );
+name!(
+    /// The name of a schedule: letters, digits, `_`, `-` and `.`; begins with a letter or digit; at most 64 bytes. It is
+    /// part of a path, and the value of a label on the tasks of the schedule.
+    ScheduleName,
+    "a schedule",
+    "letters, digits, `_`, `-`, `.`, beginning with a letter or digit, at most 64",
+    is_executor_name
+);
 
 impl QueueName {
     /// The queue of tasks that name none. It always exists.
@@ -136,6 +144,10 @@ mod tests {
             assert!(QueueName::new(wrong).is_err(), "{wrong}");
         }
         assert!(ExecutorName::new("x1.example").is_ok());
+        assert!(ScheduleName::new("nightly.report-2").is_ok());
+        for wrong in ["", ".", "..", "a/b", "a b", &"a".repeat(65)] {
+            assert!(ScheduleName::new(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod error;
 mod known;
+mod schedules;
 mod waiters;
 mod why;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 pub use crate::store::Receipt;
 pub use error::{ClientError, SubmitError};
+pub use schedules::{CreateScheduleError, ScheduleClientError};
 
 use crate::background::Background;
 use crate::broker::{Broker, BrokerError, Credit, Deliveries, Outgoing, Source, Speaker};

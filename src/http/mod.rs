@@ -3,6 +3,7 @@
 mod health;
 mod problem;
 mod request;
+mod schedules;
 mod submit;
 mod taps;
 mod tasks;
@@ -58,6 +59,17 @@ pub fn router(app: App) -> Router {
         .route("/v1/tasks/{id}/cancel", post(tasks::cancel))
         .route("/v1/queues", get(tasks::queues))
         .route("/v1/executors", get(tasks::executors))
+        .route(
+            "/v1/schedules",
+            post(schedules::create).get(schedules::list),
+        )
+        .route(
+            "/v1/schedules/{name}",
+            get(schedules::show).delete(schedules::delete),
+        )
+        .route("/v1/schedules/{name}/pause", post(schedules::pause))
+        .route("/v1/schedules/{name}/resume", post(schedules::resume))
+        .route("/v1/schedules/{name}/trigger", post(schedules::trigger))
         .route("/v1/taps", get(taps::listen))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))

@@ -81,7 +81,7 @@ fn accepted(facts: &TaskFacts, waited: Option<Duration>) -> Response {
 }
 
 /// Only JSON: what a page of another site can send without asking (a form, plain text) must not start tasks.
-fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     let given = headers
         .get(header::CONTENT_TYPE)
         .map(|given| given.to_str().unwrap_or("?"));

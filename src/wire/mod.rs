@@ -7,6 +7,7 @@
 mod event;
 mod fleet;
 mod log;
+mod schedule;
 mod seconds;
 mod submission;
 mod task;
@@ -15,6 +16,10 @@ mod why;
 pub use event::{Envelope, Event, EventData, EventKind, parse_events};
 pub use fleet::{ExecutorJson, QueueJson};
 pub use log::LogChunkJson;
+pub use schedule::{
+    FiringJson, NewScheduleJson, ScheduleDetailJson, ScheduleJson, SchedulePage, TimingJson,
+    UnreadableScheduleJson,
+};
 pub use submission::{
     RetryJson, SUBMISSION_TYPE, SubmissionJson, parse_submission, parse_submission_message,
 };

@@ -13,6 +13,7 @@ mod executors;
 mod housekeeping;
 mod outage;
 mod read;
+mod schedules;
 mod settle;
 mod submit;
 mod submit_in;
@@ -34,13 +35,15 @@ use self::connections::{Connections, call};
 use self::outage::Outage;
 use self::submit::Statements;
 use super::{
-    Cancelled, Due, IdleFound, IdleLook, List, Listed, Renewal, SCHEMA_VERSION, Settled, Store,
-    StoreError, StoreIdentity, Submitted, TakenOver,
+    Cancelled, Due, Fired, IdleFound, IdleLook, List, Listed, Renewal, SCHEMA_VERSION,
+    ScheduleCreated, ScheduleList, SchedulesListed, Settled, Store, StoreError, StoreIdentity,
+    Submitted, TakenOver, Triggered,
 };
 use crate::domain::limits::BATCH_MAX;
 use crate::domain::{
-    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask,
-    QueueName, QueueRecord, Settlement, Task, TaskId, Violation, masked_url,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, Firing, LogChunk, LogPosition,
+    NewTask, QueueName, QueueRecord, ScheduleName, ScheduleRecord, ScheduleSpec, Settlement, Task,
+    TaskId, Violation, masked_url,
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
@@ -211,6 +214,7 @@ impl Store for PostgresStore {
     }
 
     async fn prune(&self, keep: Duration, limit: usize) -> Result<u64, StoreError> {
+        call!(self.writers, schedules::prune(keep, limit))?;
         call!(self.writers, housekeeping::prune(keep, limit))
     }
 
@@ -289,6 +293,69 @@ impl Store for PostgresStore {
         limit: usize,
     ) -> Result<Vec<LogChunk>, StoreError> {
         call!(self.readers, read::logs(task, after, limit))
+    }
+
+    async fn create_schedule(
+        &self,
+        spec: &ScheduleSpec,
+        created_by: &str,
+    ) -> Result<ScheduleCreated, StoreError> {
+        call!(self.writers, schedules::create(spec, created_by))
+    }
+
+    async fn schedules(&self, list: &ScheduleList) -> Result<SchedulesListed, StoreError> {
+        call!(self.readers, schedules::list(list))
+    }
+
+    async fn schedule(&self, name: &ScheduleName) -> Result<Option<ScheduleRecord>, StoreError> {
+        call!(self.readers, schedules::one(name))
+    }
+
+    async fn firings(&self, name: &ScheduleName, limit: usize) -> Result<Vec<Firing>, StoreError> {
+        call!(self.readers, schedules::last_firings(name, limit))
+    }
+
+    async fn pause_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError> {
+        call!(self.writers, schedules::pause(name))
+    }
+
+    async fn resume_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError> {
+        call!(self.writers, schedules::resume(name))
+    }
+
+    async fn delete_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError> {
+        call!(self.writers, schedules::delete(name))
+    }
+
+    async fn trigger_schedule(&self, name: &ScheduleName) -> Result<Option<Triggered>, StoreError> {
+        call!(self.writers, schedules::trigger(name))
+    }
+
+    async fn fire_schedules(&self, limit: usize) -> Result<Fired, StoreError> {
+        let mut fired = Fired {
+            next_in: call!(self.readers, schedules::next_in())?,
+            ..Fired::default()
+        };
+        if fired.next_in != Some(Duration::ZERO) {
+            return Ok(fired);
+        }
+        for name in call!(self.readers, schedules::due(limit))? {
+            match call!(self.writers, schedules::fire(&name)) {
+                Ok(one) => fired.add(one),
+                Err(error) if error.is_transient() => return fired.interrupted(error),
+                Err(error) => {
+                    tracing::error!(schedule.name = name, %error, "Schedule `{name}` is paused, because it cannot go on");
+                    let reason = error.to_string();
+                    if let Err(error) = call!(self.writers, schedules::stop(&name, &reason)) {
+                        return fired.interrupted(error);
+                    }
+                }
+            }
+        }
+        match call!(self.readers, schedules::next_in()) {
+            Ok(next_in) => Ok(Fired { next_in, ..fired }),
+            Err(error) => fired.interrupted(error),
+        }
     }
 
     async fn close(&self) {

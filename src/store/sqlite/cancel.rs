@@ -46,6 +46,18 @@ pub(super) async fn cancel(
         .begin_with("begin immediate")
         .await
         .map_err(error::of)?;
+    let answer = cancel_within(&mut transaction, task, reason, now).await?;
+    transaction.commit().await.map_err(error::of)?;
+    Ok(answer)
+}
+
+/// The same in a transaction that has begun.
+pub(super) async fn cancel_within(
+    transaction: &mut SqliteConnection,
+    task: TaskId,
+    reason: &str,
+    now: Time,
+) -> Result<Cancelled, StoreError> {
     let members: Vec<Member> = sqlx::query_as(TREE)
         .bind(task.as_uuid())
         .bind(number(TREE_MAX))
@@ -84,7 +96,6 @@ pub(super) async fn cancel(
         .execute(&mut *transaction)
         .await
         .map_err(error::of)?;
-    transaction.commit().await.map_err(error::of)?;
     Ok(Cancelled::Accepted {
         cancelled: facts_of_changed(rows),
         running,

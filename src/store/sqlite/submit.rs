@@ -87,16 +87,26 @@ pub(super) async fn submit(
         .begin_with("begin immediate")
         .await
         .map_err(error::of)?;
-    let inserted = insert(&mut transaction, tasks, now).await?;
+    let submitted = submit_within(&mut transaction, tasks, now).await?;
+    transaction.commit().await.map_err(error::of)?;
+    Ok(submitted)
+}
+
+/// The same in a transaction that has begun.
+pub(super) async fn submit_within(
+    transaction: &mut SqliteConnection,
+    tasks: &[NewTask],
+    now: Time,
+) -> Result<Vec<Submitted>, StoreError> {
+    let inserted = insert(transaction, tasks, now).await?;
     let (entered, known) = if inserted.len() == tasks.len() {
         (Vec::new(), Known::default())
     } else {
         (
-            judge(&mut transaction, tasks).await?,
-            known(&mut transaction, tasks).await?,
+            judge(transaction, tasks).await?,
+            known(transaction, tasks).await?,
         )
     };
-    transaction.commit().await.map_err(error::of)?;
     let mut stored: HashMap<Uuid, String> = inserted
         .into_iter()
         .map(|one| (one.id, one.state))

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 pub use error::ConfigError;
 use settings::{CONFIG_ENV, CONFIG_FILE, SETTINGS, Setting, setting};
-pub use value::{LogFilter, LogFormat, SecretUrl};
+pub use value::{LogFilter, LogFormat, SecretUrl, duration};
 
 use crate::action::builtin::Allowed;
 use crate::broker::BrokerAddress;
@@ -329,7 +329,7 @@ impl Values {
                 slots: self.need("executor.queues", value::slots)?,
                 allowed_commands: Allowed::new(programs, inherited),
                 drain_timeout: self.need("executor.drain_timeout", |text| {
-                    value::duration(text, drain)
+                    duration(text, drain)
                 })?,
                 create_queues: self.need("executor.create_queues", value::switch)?,
             },
@@ -341,7 +341,7 @@ impl Values {
             },
             retention: RetentionConfig {
                 final_tasks: self.need("retention.final_tasks", |text| {
-                    value::duration(text, retention)
+                    duration(text, retention)
                 })?,
             },
             log: LogConfig {

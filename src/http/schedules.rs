@@ -1,4 +1,4 @@
-//! Schedules.
+//! Schedules. What makes one fire or not is a wish in JSON, like a task: no page of another site can send it unasked.
 
 use axum::Json;
 use axum::body::Bytes;
@@ -78,7 +78,9 @@ pub(super) async fn show(
 pub(super) async fn pause(
     State(app): State<App>,
     NamedSchedule(name): NamedSchedule,
+    headers: HeaderMap,
 ) -> Result<Json<ScheduleDetailJson>, Problem> {
+    check_content_type(&headers)?;
     app.client.pause_schedule(&name).await?;
     detail(&app, &name).await
 }
@@ -87,7 +89,9 @@ pub(super) async fn pause(
 pub(super) async fn resume(
     State(app): State<App>,
     NamedSchedule(name): NamedSchedule,
+    headers: HeaderMap,
 ) -> Result<Json<ScheduleDetailJson>, Problem> {
+    check_content_type(&headers)?;
     app.client.resume_schedule(&name).await?;
     detail(&app, &name).await
 }
@@ -105,7 +109,9 @@ pub(super) struct TriggeredJson {
 pub(super) async fn trigger(
     State(app): State<App>,
     NamedSchedule(name): NamedSchedule,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    check_content_type(&headers)?;
     let triggered = app.client.trigger_schedule(&name).await?;
     if let Some(detail) = triggered.skipped_because(&name) {
         return Err(Problem::new(StatusCode::CONFLICT, detail).with_hint(

@@ -328,9 +328,7 @@ impl Values {
                     .unwrap_or_else(env::host_name),
                 slots: self.need("executor.queues", value::slots)?,
                 allowed_commands: Allowed::new(programs, inherited),
-                drain_timeout: self.need("executor.drain_timeout", |text| {
-                    duration(text, drain)
-                })?,
+                drain_timeout: self.need("executor.drain_timeout", |text| duration(text, drain))?,
                 create_queues: self.need("executor.create_queues", value::switch)?,
             },
             limits: LimitsConfig {
@@ -340,9 +338,8 @@ impl Values {
                 },
             },
             retention: RetentionConfig {
-                final_tasks: self.need("retention.final_tasks", |text| {
-                    duration(text, retention)
-                })?,
+                final_tasks: self
+                    .need("retention.final_tasks", |text| duration(text, retention))?,
             },
             log: LogConfig {
                 filter: self.need("log.filter", parsed)?,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::{Timestamp, Unit};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::submission::field;
@@ -236,8 +236,9 @@ fn zone(name: &str) -> Result<Zone, WireError> {
     })
 }
 
+/// Whole microseconds, as stores cut them.
 fn whole(time: Timestamp) -> Timestamp {
-    time.round(Unit::Microsecond).unwrap_or(time)
+    Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
 }
 
 fn in_task(error: WireError) -> WireError {

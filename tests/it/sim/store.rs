@@ -7,12 +7,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use longshore::domain::{
-    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask,
-    QueueName, QueueRecord, Settlement, Task, TaskId, Violation,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, Firing, LogChunk, LogPosition,
+    NewTask, QueueName, QueueRecord, ScheduleName, ScheduleRecord, ScheduleSpec, Settlement, Task,
+    TaskId, Violation,
 };
 use longshore::store::{
-    Cancelled, Due, IdleFound, IdleLook, List, Listed, Renewal, Settled, Store, StoreError,
-    StoreIdentity, Submitted, TakenOver,
+    Cancelled, Due, Fired, IdleFound, IdleLook, List, Listed, Renewal, ScheduleCreated,
+    ScheduleList, SchedulesListed, Settled, Store, StoreError, StoreIdentity, Submitted, TakenOver,
+    Triggered,
 };
 
 use super::hub::Hub;
@@ -389,6 +391,53 @@ impl Store for SimStore {
         limit: usize,
     ) -> Result<Vec<LogChunk>, StoreError> {
         self.read("logs", self.store().logs(task, after, limit))
+            .await
+    }
+
+    async fn create_schedule(
+        &self,
+        spec: &ScheduleSpec,
+        created_by: &str,
+    ) -> Result<ScheduleCreated, StoreError> {
+        let call = self.store().create_schedule(spec, created_by);
+        self.read("create_schedule", call).await
+    }
+
+    async fn schedules(&self, list: &ScheduleList) -> Result<SchedulesListed, StoreError> {
+        self.read("schedules", self.store().schedules(list)).await
+    }
+
+    async fn schedule(&self, name: &ScheduleName) -> Result<Option<ScheduleRecord>, StoreError> {
+        self.read("schedule", self.store().schedule(name)).await
+    }
+
+    async fn firings(&self, name: &ScheduleName, limit: usize) -> Result<Vec<Firing>, StoreError> {
+        self.read("firings", self.store().firings(name, limit))
+            .await
+    }
+
+    async fn pause_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError> {
+        self.read("pause_schedule", self.store().pause_schedule(name))
+            .await
+    }
+
+    async fn resume_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError> {
+        self.read("resume_schedule", self.store().resume_schedule(name))
+            .await
+    }
+
+    async fn delete_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError> {
+        self.read("delete_schedule", self.store().delete_schedule(name))
+            .await
+    }
+
+    async fn trigger_schedule(&self, name: &ScheduleName) -> Result<Option<Triggered>, StoreError> {
+        self.read("trigger_schedule", self.store().trigger_schedule(name))
+            .await
+    }
+
+    async fn fire_schedules(&self, limit: usize) -> Result<Fired, StoreError> {
+        self.read("fire_schedules", self.store().fire_schedules(limit))
             .await
     }
 

@@ -7,12 +7,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use longshore::domain::{
-    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, LogChunk, LogPosition, NewTask,
-    QueueName, QueueRecord, Settlement, Task, TaskId, Violation,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, Firing, LogChunk, LogPosition,
+    NewTask, QueueName, QueueRecord, ScheduleName, ScheduleRecord, ScheduleSpec, Settlement, Task,
+    TaskId, Violation,
 };
 use longshore::store::{
-    Cancelled, Due, IdleFound, IdleLook, List, Listed, Renewal, Settled, Store, StoreError,
-    StoreIdentity, Submitted, TakenOver,
+    Cancelled, Due, Fired, IdleFound, IdleLook, List, Listed, Renewal, ScheduleCreated,
+    ScheduleList, SchedulesListed, Settled, Store, StoreError, StoreIdentity, Submitted, TakenOver,
+    Triggered,
 };
 
 /// A store whose answers get lost, as often as a test says.
@@ -238,6 +240,47 @@ impl Store for Flaky {
         limit: usize,
     ) -> Result<Vec<LogChunk>, StoreError> {
         self.pass("logs", self.store.logs(task, after, limit).await)
+    }
+
+    async fn create_schedule(
+        &self,
+        spec: &ScheduleSpec,
+        created_by: &str,
+    ) -> Result<ScheduleCreated, StoreError> {
+        let answer = self.store.create_schedule(spec, created_by).await;
+        self.pass("create_schedule", answer)
+    }
+
+    async fn schedules(&self, list: &ScheduleList) -> Result<SchedulesListed, StoreError> {
+        self.pass("schedules", self.store.schedules(list).await)
+    }
+
+    async fn schedule(&self, name: &ScheduleName) -> Result<Option<ScheduleRecord>, StoreError> {
+        self.pass("schedule", self.store.schedule(name).await)
+    }
+
+    async fn firings(&self, name: &ScheduleName, limit: usize) -> Result<Vec<Firing>, StoreError> {
+        self.pass("firings", self.store.firings(name, limit).await)
+    }
+
+    async fn pause_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError> {
+        self.pass("pause_schedule", self.store.pause_schedule(name).await)
+    }
+
+    async fn resume_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError> {
+        self.pass("resume_schedule", self.store.resume_schedule(name).await)
+    }
+
+    async fn delete_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError> {
+        self.pass("delete_schedule", self.store.delete_schedule(name).await)
+    }
+
+    async fn trigger_schedule(&self, name: &ScheduleName) -> Result<Option<Triggered>, StoreError> {
+        self.pass("trigger_schedule", self.store.trigger_schedule(name).await)
+    }
+
+    async fn fire_schedules(&self, limit: usize) -> Result<Fired, StoreError> {
+        self.pass("fire_schedules", self.store.fire_schedules(limit).await)
     }
 
     async fn close(&self) {

@@ -193,9 +193,6 @@ impl Housekeeper {
         } else {
             due.next_in
         };
-        let fired = house.fire().await?;
-        kept.fired = fired.created.len();
-        kept.next_in = kept.next_in.into_iter().chain(fired.next_in).min();
         let now = house.clock.monotonic();
         if self
             .pruned_at
@@ -212,6 +209,9 @@ impl Housekeeper {
         if house.answers_for() >= LEASE_DURATION {
             kept.taken_over = house.take_over(None).await?;
         }
+        let fired = house.fire().await?;
+        kept.fired = fired.created.len();
+        kept.next_in = kept.next_in.into_iter().chain(fired.next_in).min();
         Ok(kept)
     }
 }

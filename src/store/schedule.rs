@@ -45,7 +45,7 @@ pub enum ScheduleRefusal {
     #[error("there is no queue `{0}`")]
     UnknownQueue(QueueName),
     /// All its time is over.
-    #[error("it would never fire, because `{0}` is over")]
+    #[error("it would never fire, because `{0}` has passed")]
     Over(Timestamp),
     /// There are as many as there may be.
     #[error("there are {SCHEDULES_MAX} schedules, and no more may be")]

@@ -20,6 +20,7 @@ mod http;
 mod keys;
 mod lost_answers;
 mod roles;
+mod schedules;
 mod sim;
 mod store;
 mod support;

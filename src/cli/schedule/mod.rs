@@ -104,7 +104,7 @@ fn spec(args: CreateArgs, limits: PayloadLimits) -> Result<ScheduleSpec, Complai
 
 fn next_words(record: &ScheduleRecord) -> String {
     match record.next_at {
-        Some(next) => format!("it fires next at {next}"),
+        Some(next) => format!("it fires next at {next:.0}"),
         None => format!("it is {}", record.state()),
     }
 }
@@ -130,7 +130,7 @@ async fn list(config: &Config, args: ListArgs, output: Output) -> Result<(), Com
         Format::Table => output.table(
             &["SCHEDULE", "STATE", "WHEN", "ACTION", "NEXT", "LAST TASK"],
             rows.into_iter().map(|(json, when)| {
-                let next = json.next_at.map(|next| next.to_string());
+                let next = json.next_at.map(|next| format!("{next:.0}"));
                 vec![
                     json.name,
                     json.state,
@@ -212,7 +212,7 @@ fn show_table(
         }
     }
     for next in json.upcoming {
-        output.line(&format!("{:<12}{next}", "next"))?;
+        output.line(&format!("{:<12}{next:.0}", "next"))?;
     }
     if json.firings.is_empty() {
         return Ok(());
@@ -222,7 +222,7 @@ fn show_table(
         &["DUE", "FIRING", "TASK"],
         json.firings.into_iter().map(|firing| {
             let task = firing.task.unwrap_or_else(|| "-".to_owned());
-            vec![firing.due_at.to_string(), firing.state, task]
+            vec![format!("{:.0}", firing.due_at), firing.state, task]
         }),
     )?;
     Ok(())

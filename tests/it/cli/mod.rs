@@ -5,6 +5,7 @@ mod broker;
 mod dev;
 mod help;
 mod keys;
+mod schedule;
 mod servers;
 mod settings;
 mod store;

@@ -3,6 +3,7 @@
 mod errors;
 mod health;
 mod keys;
+mod schedules;
 mod tap;
 mod tasks;
 mod why;

@@ -19,7 +19,7 @@ pub(in crate::cli) enum ScheduleVerb {
         SUN-SAT). Each is `*`, numbers and ranges joined by commas, and steps: `*/15`, `9-17/2`. If both days are said, \
         either will do. `@hourly`, `@daily`, `@weekly`, `@monthly` and `@yearly` are understood. A time of day that \
         clocks skip fires right after the gap, and one that they show twice fires once.")]
-    Create(CreateArgs),
+    Create(Box<CreateArgs>),
     /// Lists schedules, by name.
     List(ListArgs),
     /// Shows a schedule: its next five firings, and the last ones with their tasks.

@@ -28,7 +28,7 @@ pub(super) async fn run(
 ) -> Result<ExitStatus, Complaint> {
     let config = process::settings(common, Flags::new())?;
     match verb {
-        ScheduleVerb::Create(args) => create(&config, args, output).await?,
+        ScheduleVerb::Create(args) => create(&config, *args, output).await?,
         ScheduleVerb::List(args) => list(&config, args, output).await?,
         ScheduleVerb::Show { name, firings } => show(&config, &name, firings, output).await?,
         ScheduleVerb::Pause { name } => {

@@ -292,8 +292,8 @@ impl Field {
     }
 
     fn number(&self, text: &str) -> Option<u8> {
-        let is_word = |word: &&str| word.eq_ignore_ascii_case(text);
-        if let Some(place) = self.words.iter().position(|word| is_word(&word)) {
+        let mut words = self.words.iter();
+        if let Some(place) = words.position(|word| word.eq_ignore_ascii_case(text)) {
             return u8::try_from(place).ok().map(|place| place + self.low);
         }
         let is_number = text.bytes().all(|byte| byte.is_ascii_digit());

@@ -308,9 +308,9 @@ pub(super) async fn fire(
     let Some(locked) = locked(&mut transaction, LOCK_DUE, name, now).await? else {
         return Ok(Fired::default());
     };
-    let looked = look(&mut transaction, locked, Turn::Due).await?;
+    let seen = look(&mut transaction, locked, Turn::Due).await?;
     transaction.commit().await.map_err(error::of)?;
-    Ok(looked.fired)
+    Ok(seen.fired)
 }
 
 /// As [`crate::store::Store::trigger_schedule`].
@@ -327,14 +327,14 @@ pub(super) async fn trigger(
         return Ok(None);
     };
     let now = clock(locked.now)?;
-    let looked = look(&mut transaction, locked, Turn::Triggered).await?;
+    let seen = look(&mut transaction, locked, Turn::Triggered).await?;
     transaction.commit().await.map_err(error::of)?;
     let Looked {
         record,
         plan,
         is_open,
         fired,
-    } = looked;
+    } = seen;
     Ok(Some(triggered(&record, &plan, now, is_open, fired)))
 }
 

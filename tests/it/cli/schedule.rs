@@ -18,7 +18,7 @@ fn steady(said: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_schedule_is_made_and_listed_and_deleted() {
+async fn a_schedule_is_made_once() {
     let shell = shell().await;
     let nightly = [
         "schedule",
@@ -42,15 +42,9 @@ async fn a_schedule_is_made_and_listed_and_deleted() {
     let rest = shell
         .session(&[
             "schedule create poll --every 15m --overlap queue --catch-up all echo",
-            "schedule create party --at 2100-12-24T18:00:00Z echo",
             "schedule create poll --every 20m echo",
+            "schedule create party --at 2100-12-24T18:00:00Z echo",
             "schedule list",
-            "schedule pause poll",
-            "schedule list --limit 1 --cursor party",
-            "schedule resume poll",
-            "schedule delete party",
-            "schedule delete party",
-            "schedule show party",
         ])
         .await;
     said.push_str(&rest);
@@ -64,19 +58,42 @@ async fn a_schedule_is_made_and_listed_and_deleted() {
     $ longshore schedule create poll --every 15m --overlap queue --catch-up all echo
     ! the schedule `poll` is made; it fires next at [..]
     = 0
-    $ longshore schedule create party --at [time] echo
-    ! the schedule `party` is made; it fires next at [..]
-    = 0
     $ longshore schedule create poll --every 20m echo
     ! error: the schedule `poll` is refused: there is a schedule of this name already, which differs in `timing`, `overlap`, `catch_up`
     ! hint: delete it first, or choose another name; a schedule is not changed
     = 1
+    $ longshore schedule create party --at [time] echo
+    ! the schedule `party` is made; it fires next at [..]
+    = 0
     $ longshore schedule list
     SCHEDULE  STATE   WHEN                     ACTION  NEXT                  LAST TASK
     nightly   active  0 3 * * * Europe/Prague  echo    [time]  -
     party     active  at [time]  echo    [time]  -
     poll      active  every 15m 0s             echo    [time]  -
     = 0
+    "#);
+}
+
+#[tokio::test]
+async fn a_schedule_is_paused_and_resumed_and_deleted() {
+    let shell = shell().await;
+    for name in ["party", "poll"] {
+        let create = format!("schedule create {name} --every 15m echo");
+        shell.run(&create).await.with_status(0);
+    }
+    let said = shell
+        .session(&[
+            "schedule pause poll",
+            "schedule list --limit 1 --cursor party",
+            "schedule resume poll",
+            "schedule delete party",
+            "schedule delete party",
+            "schedule pause party",
+            "schedule show party",
+            "schedule trigger party",
+        ])
+        .await;
+    insta::assert_snapshot!(steady(&said), @r#"
     $ longshore schedule pause poll
     ! the schedule `poll` is paused
     = 0
@@ -95,7 +112,15 @@ async fn a_schedule_is_made_and_listed_and_deleted() {
     ! error: there is no schedule `party`
     ! hint: `longshore schedule list` tells those that there are
     = 1
+    $ longshore schedule pause party
+    ! error: there is no schedule `party`
+    ! hint: `longshore schedule list` tells those that there are
+    = 1
     $ longshore schedule show party
+    ! error: there is no schedule `party`
+    ! hint: `longshore schedule list` tells those that there are
+    = 1
+    $ longshore schedule trigger party
     ! error: there is no schedule `party`
     ! hint: `longshore schedule list` tells those that there are
     = 1
@@ -159,32 +184,26 @@ async fn show_tells_the_next_firings_and_the_last_ones() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_said_with_what_would_be_right() {
+async fn a_wrong_time_is_said_with_what_would_be_right() {
     let shell = shell().await;
     let mut said = String::new();
     for cron in ["0 25 * * *", "0 3 * *", "@dayly"] {
         let words = ["schedule", "create", "n", "--cron", cron, "echo"];
         said.push_str(&shell.run_words(&words).await.to_string());
     }
-    said.push_str(
-        &shell
-            .session(&[
-                "schedule create n --cron @daily --time-zone Europe/Prag echo",
-                "schedule create n echo",
-                "schedule create n --every 15m --at 2100-01-01T00:00:00Z echo",
-                "schedule create n --every 15m --time-zone UTC echo",
-                "schedule create n --every soon echo",
-                "schedule create n --every 0.5s echo",
-                "schedule create n --at tomorrow echo",
-                "schedule create n --at 2020-01-01T00:00:00Z echo",
-                "schedule create n --every 15m --catch-up all echo",
-                "schedule create n --every 15m --overlap drop echo",
-                "schedule create n --every 15m --queue defolt echo",
-                "schedule create n --every 15m --label schedule=x echo",
-                "schedule create a/b --every 15m echo",
-            ])
-            .await,
-    );
+    let rest = shell
+        .session(&[
+            "schedule create n --cron @daily --time-zone Europe/Prag echo",
+            "schedule create n --every 15m --time-zone UTC echo",
+            "schedule create n --every soon echo",
+            "schedule create n --every 0.5s echo",
+            "schedule create n --at tomorrow echo",
+            "schedule create n --at 2020-01-01T00:00:00Z echo",
+            "schedule create n echo",
+            "schedule create n --every 15m --at 2100-01-01T00:00:00Z echo",
+        ])
+        .await;
+    said.push_str(&rest);
     insta::assert_snapshot!(said, @r#"
     $ longshore schedule create n --cron 0 25 * * * echo
     ! error: `cron`: the field `hour` is `*`, or numbers from 0 to 23 such as `3`, `8,20`, `9-17` or `*/2`, not `25`
@@ -197,17 +216,6 @@ async fn what_is_wrong_is_said_with_what_would_be_right() {
     = 2
     $ longshore schedule create n --cron @daily --time-zone Europe/Prag echo
     ! error: `time_zone`: there is no time zone `Europe/Prag`; it is a name such as `Europe/Prague` or `UTC`, did you mean `Europe/Prague`?
-    = 2
-    $ longshore schedule create n echo
-    ! error: the following required arguments were not provided:
-    !   <--cron <EXPRESSION>|--every <DURATION>|--at <TIME>>
-    ! Usage: longshore schedule create <--cron <EXPRESSION>|--every <DURATION>|--at <TIME>> <NAME> <ACTION> [INPUT]
-    ! For more information, try '--help'.
-    = 2
-    $ longshore schedule create n --every 15m --at [time] echo
-    ! error: the argument '--every <DURATION>' cannot be used with '--at <TIME>'
-    ! Usage: longshore schedule create <--cron <EXPRESSION>|--every <DURATION>|--at <TIME>> <NAME> <ACTION> [INPUT]
-    ! For more information, try '--help'.
     = 2
     $ longshore schedule create n --every 15m --time-zone UTC echo
     ! error: `time_zone` belongs to `cron`, which is not there
@@ -225,6 +233,34 @@ async fn what_is_wrong_is_said_with_what_would_be_right() {
     ! error: the schedule `n` is refused: it would never fire, because `[time]` has passed
     ! hint: choose a time that is to come
     = 1
+    $ longshore schedule create n echo
+    ! error: the following required arguments were not provided:
+    !   <--cron <EXPRESSION>|--every <DURATION>|--at <TIME>>
+    ! Usage: longshore schedule create <--cron <EXPRESSION>|--every <DURATION>|--at <TIME>> <NAME> <ACTION> [INPUT]
+    ! For more information, try '--help'.
+    = 2
+    $ longshore schedule create n --every 15m --at [time] echo
+    ! error: the argument '--every <DURATION>' cannot be used with '--at <TIME>'
+    ! Usage: longshore schedule create <--cron <EXPRESSION>|--every <DURATION>|--at <TIME>> <NAME> <ACTION> [INPUT]
+    ! For more information, try '--help'.
+    = 2
+    "#);
+}
+
+#[tokio::test]
+async fn a_wrong_task_or_policy_is_said_with_what_would_be_right() {
+    let shell = shell().await;
+    let said = shell
+        .session(&[
+            "schedule create n --every 15m --catch-up all echo",
+            "schedule create n --every 15m --overlap drop echo",
+            "schedule create n --every 15m --queue defolt echo",
+            "schedule create n --every 15m --label schedule=x echo",
+            "schedule create n --every 15m --priority 101 echo",
+            "schedule create a/b --every 15m echo",
+        ])
+        .await;
+    insta::assert_snapshot!(said, @r#"
     $ longshore schedule create n --every 15m --catch-up all echo
     ! error: the schedule is refused
     !   cause: the catch-up policy `all` needs the overlap policy `queue`, not `skip`
@@ -241,6 +277,9 @@ async fn what_is_wrong_is_said_with_what_would_be_right() {
     ! error: the schedule is refused
     !   cause: the label `schedule` is set by the schedule itself; choose another name
     = 1
+    $ longshore schedule create n --every 15m --priority 101 echo
+    ! error: `task`: `priority` is 101, it must be from -100 to 100
+    = 2
     $ longshore schedule create a/b --every 15m echo
     ! error: `name`: not a name of a schedule (letters, digits, `_`, `-`, `.`, beginning with a letter or digit, at most 64): `a/b`
     = 2

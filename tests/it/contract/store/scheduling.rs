@@ -43,14 +43,14 @@ fn overlapping(overlap: Overlap) -> ScheduleSpec {
 async fn create(world: &World, spec: ScheduleSpec) -> ScheduleRecord {
     match world.store.create_schedule(&spec, "a test").await.unwrap() {
         ScheduleCreated::Stored(record) => *record,
-        other => panic!("{other:?}"),
+        other @ (ScheduleCreated::Known(_) | ScheduleCreated::Refused(_)) => panic!("{other:?}"),
     }
 }
 
 async fn refused(world: &World, spec: ScheduleSpec) -> ScheduleRefusal {
     match world.store.create_schedule(&spec, "a test").await.unwrap() {
         ScheduleCreated::Refused(refusal) => refusal,
-        other => panic!("{other:?}"),
+        other @ (ScheduleCreated::Stored(_) | ScheduleCreated::Known(_)) => panic!("{other:?}"),
     }
 }
 

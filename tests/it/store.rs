@@ -124,6 +124,13 @@ store_contract! {
         a_schedule_that_is_due_submits_its_task,
         a_time_that_has_fired_fires_never_again,
         housekeepers_that_look_at_once_fire_each_schedule_once,
+        a_deleted_schedule_leaves_its_tasks,
+        a_damaged_schedule_is_named_and_holds_up_no_other,
+        a_schedule_whose_queue_is_gone_is_paused_with_the_reason,
+        the_task_of_a_firing_is_known_by_its_id,
+        a_closed_store_fires_nothing,
+    }
+    schedule_policies {
         a_firing_is_skipped_while_the_task_before_is_open,
         a_firing_waits_for_the_task_before,
         a_firing_cancels_the_task_before_with_all_below_it,
@@ -132,12 +139,7 @@ store_contract! {
         a_paused_schedule_fires_when_it_is_resumed,
         what_waits_goes_on_waiting_while_a_schedule_is_paused,
         a_trigger_fires_out_of_turn_within_the_policy,
-        a_deleted_schedule_leaves_its_tasks,
-        a_damaged_schedule_is_named_and_holds_up_no_other,
-        a_schedule_whose_queue_is_gone_is_paused_with_the_reason,
         firings_are_forgotten,
-        the_task_of_a_firing_is_known_by_its_id,
-        a_closed_store_fires_nothing,
     }
     broken_rows {
         a_row_that_cannot_be_read_is_named_and_hides_no_other,

@@ -246,6 +246,7 @@ fn an_executor_may_die_at_any_call_of_store_or_broker() {
         "consume",
         "due",
         "enroll",
+        "fire_schedules",
         "prune",
         "publish",
         "queues",

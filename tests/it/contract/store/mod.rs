@@ -7,6 +7,7 @@ pub(crate) mod cancelling;
 pub(crate) mod crashes;
 pub(crate) mod executors;
 pub(crate) mod reading;
+pub(crate) mod schedule_policies;
 pub(crate) mod scheduling;
 pub(crate) mod submitting;
 pub(crate) mod times;

@@ -430,6 +430,13 @@ pub(super) fn triggered(
     }
 }
 
+/// Somebody made and deleted a schedule of this name just now.
+pub(super) fn vanished(name: &ScheduleName) -> StoreError {
+    StoreError::Unavailable {
+        reason: format!("the schedule `{name}` was deleted in this moment"),
+    }
+}
+
 /// Somebody else has made this firing.
 pub(super) fn fired_before(name: &str) -> StoreError {
     StoreError::Unavailable {

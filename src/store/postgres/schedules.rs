@@ -15,6 +15,7 @@ use crate::store::row::number;
 use crate::store::schedule::{
     FiringRow, LockedRow, Prospect, ScheduleRow, clock, fired_before, firing_columns, firings,
     from_now, known, noted, schedule_columns, stored, task_text, times, timing_text, triggered,
+    vanished,
 };
 use crate::store::time::{Time, micros};
 use crate::store::{Fired, ScheduleCreated, ScheduleList, SchedulesListed, StoreError, Triggered};
@@ -153,10 +154,10 @@ pub(super) async fn create(
         .execute(&mut *transaction)
         .await
         .map_err(error::of)?;
-    if created.rows_affected() == 0
-        && let Some(row) = row(&mut transaction, &spec.name).await?
-    {
-        return known(spec, row); // Somebody was faster.
+    if created.rows_affected() == 0 {
+        // Somebody was faster.
+        let row = row(&mut transaction, &spec.name).await?;
+        return row.map_or_else(|| Err(vanished(&spec.name)), |row| known(spec, row));
     }
     transaction.commit().await.map_err(error::of)?;
     Ok(stored(spec, next_at, now, created_by))

@@ -56,8 +56,9 @@ pub(super) async fn found(world: &World, text: &str) -> ScheduleRecord {
     found.expect("the schedule is stored")
 }
 
-/// A time, as it is written in a statement.
+/// A time, as it is written in a statement. PostgreSQL would round what is less than a microsecond, and a store cuts it.
 fn written(world: &World, time: Timestamp) -> String {
+    let time = Timestamp::from_microsecond(time.as_microsecond()).unwrap();
     if world.is_postgres() {
         format!("'{time}'::timestamptz")
     } else {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::output::Format;
+use super::schedule::ScheduleVerb;
 use crate::config::{Config, ConfigError, Loaded, env};
 use crate::domain::Verb;
 
@@ -97,6 +98,11 @@ pub(super) enum Command {
     Queue {
         #[command(subcommand)]
         verb: QueueVerb,
+    },
+    /// Submits tasks again and again: by cron, after an interval, or once at a time.
+    Schedule {
+        #[command(subcommand)]
+        verb: ScheduleVerb,
     },
     /// Listens to everything that happens: every event of the four flows, live.
     Tap(TapArgs),
@@ -337,39 +343,20 @@ pub(super) struct SubmitArgs {
     pub(super) action: String,
     /// Its input, JSON: as text, `@FILE`, or `-` for stdin [default: null].
     pub(super) input: Option<String>,
-    /// The queue [default: default].
-    #[arg(long)]
-    pub(super) queue: Option<String>,
+    #[command(flatten)]
+    pub(super) flags: SubmissionFlags,
     /// The task's id, a UUID; sent twice it is one task.
     #[arg(long)]
     pub(super) id: Option<String>,
     /// A word of your own for this wish, such as `order-7`: sent twice it is one task, as long as that is stored.
     #[arg(long, value_name = "KEY")]
     pub(super) idempotency_key: Option<String>,
-    /// From -100 to 100; higher first among tasks that wait in the store.
-    #[arg(long, allow_negative_numbers = true)]
-    pub(super) priority: Option<i16>,
-    /// A word to find the task by; once for each.
-    #[arg(long = "label", value_name = "NAME=VALUE")]
-    pub(super) labels: Vec<String>,
     /// Not before: RFC 3339, such as `2026-12-24T18:00:00Z`.
     #[arg(long, value_name = "TIME")]
     pub(super) run_at: Option<String>,
     /// Not after: RFC 3339.
     #[arg(long, value_name = "TIME")]
     pub(super) deadline: Option<String>,
-    /// The time limit of one attempt, in seconds.
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
-    pub(super) timeout: Option<f64>,
-    /// Attempts in all, when one fails [default: 1].
-    #[arg(long, value_name = "ATTEMPTS")]
-    pub(super) retry: Option<u32>,
-    /// What a failure for good leads to: `fail` or `pause`.
-    #[arg(long, value_name = "CHOICE")]
-    pub(super) on_failure: Option<String>,
-    /// What a lost executor leads to: `rerun` or `once`.
-    #[arg(long, value_name = "CHOICE")]
-    pub(super) delivery: Option<String>,
     /// The task it belongs to.
     #[arg(long, value_name = "ID")]
     pub(super) parent: Option<String>,
@@ -383,6 +370,32 @@ pub(super) struct SubmitArgs {
         reason = "absent, without a number, and with one are three things"
     )]
     pub(super) wait: Option<Option<f64>>,
+}
+
+/// What a task and the tasks of a schedule are submitted with.
+#[derive(Debug, Args)]
+pub(super) struct SubmissionFlags {
+    /// The queue [default: default].
+    #[arg(long)]
+    pub(super) queue: Option<String>,
+    /// From -100 to 100; higher first among tasks that wait in the store.
+    #[arg(long, allow_negative_numbers = true)]
+    pub(super) priority: Option<i16>,
+    /// A word to find the task by; once for each.
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    pub(super) labels: Vec<String>,
+    /// The time limit of one attempt, in seconds.
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub(super) timeout: Option<f64>,
+    /// Attempts in all, when one fails [default: 1].
+    #[arg(long, value_name = "ATTEMPTS")]
+    pub(super) retry: Option<u32>,
+    /// What a failure for good leads to: `fail` or `pause`.
+    #[arg(long, value_name = "CHOICE")]
+    pub(super) on_failure: Option<String>,
+    /// What a lost executor leads to: `rerun` or `once`.
+    #[arg(long, value_name = "CHOICE")]
+    pub(super) delivery: Option<String>,
 }
 
 #[derive(Debug, Args)]

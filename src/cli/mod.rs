@@ -16,8 +16,11 @@ mod logs;
 mod output;
 mod process;
 mod queue;
+mod schedule;
+mod session;
 mod shutdown;
 mod status;
+mod submission;
 mod tap;
 mod task;
 mod verbs;
@@ -88,6 +91,7 @@ async fn carry_out(cli: Cli, output: Output) -> Result<ExitStatus, Complaint> {
         Command::Executor(args) => executor::run(&common, args, output).await,
         Command::Task { verb } => Box::pin(task::run(&common, verb, output)).await,
         Command::Queue { verb } => queue::run(&common, verb, output).await,
+        Command::Schedule { verb } => Box::pin(schedule::run(&common, verb, output)).await,
         Command::Tap(args) => tap::run(&common, args, output).await,
         Command::Db { verb } => db::run(&common, verb, output).await,
         Command::Broker { verb } => broker::run(&common, verb, output).await,

@@ -1,6 +1,5 @@
 //! `longshore task`.
 
-use std::io::Read;
 use std::time::Duration;
 
 use super::args::{Common, Flags, ListArgs, SubmitArgs, TaskVerb};
@@ -9,7 +8,9 @@ use super::condition::Condition;
 use super::logs;
 use super::output::{self, Format, Output};
 use super::process;
+use super::session::Session;
 use super::status::ExitStatus;
+use super::submission::{payload, seconds, submission_json, time};
 use super::verbs::{self, Act};
 use crate::client::{Client, ClientError, Waited};
 use crate::config::Config;
@@ -18,32 +19,11 @@ use crate::domain::{
     IdError, NewSignal, Payload, PayloadLimits, Progress, SignalName, Submission, Task, TaskId,
     TaskState,
 };
-use crate::runtime::Runtime;
 use crate::store::{List, Listed, Signalled};
-use crate::wire::{RetryJson, SubmissionJson, TaskJson, WhyJson};
+use crate::wire::{SubmissionJson, TaskJson, WhyJson};
 
 /// How long a wait without a limit lasts: one look follows the other.
 const FOR_EVER: Duration = Duration::from_hours(24 * 365);
-
-/// What a verb needs: a connection to the store, and to the broker where something is said or awaited.
-pub(super) struct Session {
-    runtime: Runtime,
-    pub(super) client: Client,
-}
-
-impl Session {
-    pub(super) async fn open(config: &Config) -> Result<Self, Complaint> {
-        let runtime = process::connect(config, "web").await?;
-        let client = runtime.client(process::client_settings(config)).await?;
-        Ok(Self { runtime, client })
-    }
-
-    pub(super) async fn close(self) {
-        let Self { runtime, client } = self;
-        drop(client); // Its last words are said before the runtime stops.
-        runtime.stop().await;
-    }
-}
 
 pub(super) async fn run(
     common: &Common,
@@ -146,76 +126,17 @@ async fn submit(
 }
 
 fn submission(args: SubmitArgs, limits: PayloadLimits) -> Result<Submission, Complaint> {
-    let mut labels = crate::domain::Labels::new();
-    for label in &args.labels {
-        let (name, value) = label
-            .split_once('=')
-            .ok_or_else(|| Complaint::usage(format!("`--label` is NAME=VALUE, not `{label}`")))?;
-        labels.insert(name.to_owned(), value.to_owned());
-    }
-    let time = |flag: &str, text: Option<&str>| {
-        let parse = |text: &str| {
-            text.parse().map_err(|_| {
-                Complaint::usage(format!(
-                    "`{flag}` is a time such as `2026-12-24T18:00:00Z`, not `{text}`"
-                ))
-            })
-        };
-        text.map(parse).transpose()
-    };
+    let json = submission_json(args.action, args.input.as_deref(), args.flags, limits)?;
     let json = SubmissionJson {
-        action: args.action,
-        input: args
-            .input
-            .as_deref()
-            .map(|input| payload(input, limits))
-            .transpose()?,
         id: args.id,
         idempotency_key: args.idempotency_key,
-        queue: args.queue,
-        priority: args.priority,
-        labels,
         run_at: time("--run-at", args.run_at.as_deref())?,
         deadline: time("--deadline", args.deadline.as_deref())?,
-        timeout: args.timeout.map(seconds).transpose()?,
-        retry: args.retry.map(|attempts| RetryJson {
-            attempts,
-            delay: None,
-            delay_max: None,
-        }),
-        on_failure: args.on_failure,
-        delivery: args.delivery,
         parent: args.parent,
         outlives_parent: args.outlives_parent,
-        ..SubmissionJson::default()
+        ..json
     };
     Ok(json.into_domain(limits)?)
-}
-
-fn payload(input: &str, limits: PayloadLimits) -> Result<Payload, Complaint> {
-    let text = match input.strip_prefix('@') {
-        _ if input == "-" => {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text)?;
-            text
-        }
-        Some(path) => std::fs::read_to_string(path).map_err(|error| {
-            Complaint::usage(format!("the input cannot be read from `{path}`: {error}"))
-        })?,
-        None => input.to_owned(),
-    };
-    Payload::parse(&text, limits).map_err(|error| {
-        let cause = std::error::Error::source(&error)
-            .map(|cause| format!(" ({cause})"))
-            .unwrap_or_default();
-        Complaint::usage(format!("{error}{cause}"))
-            .with_hint("a text is JSON in quotes: '\"hello\"'")
-    })
-}
-
-fn seconds(seconds: f64) -> Result<Duration, Complaint> {
-    Duration::try_from_secs_f64(seconds)
-        .map_err(|_| Complaint::usage(format!("`{seconds}` is not a number of seconds from 0 up")))
 }
 
 fn wait_limit(limit: Option<f64>) -> Result<Duration, Complaint> {

@@ -3,6 +3,7 @@
 mod error;
 mod follow;
 mod known;
+mod schedules;
 mod verbs;
 mod waiters;
 mod why;
@@ -14,6 +15,7 @@ use std::time::Duration;
 pub use crate::store::Receipt;
 pub use error::{ClientError, SubmitError};
 pub use follow::{Followed, LogFollower};
+pub use schedules::{CreateScheduleError, ScheduleClientError};
 
 use crate::background::Background;
 use crate::broker::{Broker, BrokerError, Credit, Deliveries, Outgoing, Source, Speaker};

@@ -18,6 +18,7 @@ mod payload;
 mod progress;
 mod queue;
 mod retry;
+mod schedule;
 mod secret;
 mod settlement;
 mod signal;
@@ -38,11 +39,17 @@ pub use fan_out::{FailurePolicy, FanOut, FanOutPlace, FanOutPlan};
 pub use ids::{ExecutorId, IdError, OriginToken, TaskId, WebId};
 pub use key::IdempotencyKey;
 pub use log::{LogChunk, LogPosition, LogStream};
-pub use names::{ActionName, ExecutorName, NameError, QueueName, SignalName, StepName};
+pub use names::{
+    ActionName, ExecutorName, NameError, QueueName, ScheduleName, SignalName, StepName,
+};
 pub use payload::{Payload, PayloadError, PayloadLimits};
 pub use progress::Progress;
 pub use queue::QueueRecord;
 pub use retry::{RetryError, RetryPolicy};
+pub use schedule::{
+    CatchUp, Cron, CronError, Firing, FiringState, Overlap, Plan, SCHEDULE_LABEL, ScheduleError,
+    ScheduleRecord, ScheduleSpec, ScheduleState, Timing, Turn, Zone, ZoneError,
+};
 pub use secret::masked_url;
 pub use settlement::{Ending, Settlement, ending_of_crash, ending_of_failure, ending_of_loss};
 pub use signal::NewSignal;

@@ -1,4 +1,4 @@
-//! Names that people give: of actions, queues and executors.
+//! Names that people give: of actions, queues, executors and schedules.
 
 use std::fmt;
 use std::str::FromStr;
@@ -85,6 +85,14 @@ name!(
     /// What people call an executor or a web server. Only a label: two processes may share one.
     ExecutorName,
     "an executor",
+    "letters, digits, `_`, `-`, `.`, beginning with a letter or digit, at most 64",
+    is_executor_name
+);
+name!(
+    /// The name of a schedule: letters, digits, `_`, `-` and `.`; begins with a letter or digit; at most 64 bytes. It is
+    /// part of a path, and the value of a label on the tasks of the schedule.
+    ScheduleName,
+    "a schedule",
     "letters, digits, `_`, `-`, `.`, beginning with a letter or digit, at most 64",
     is_executor_name
 );
@@ -200,6 +208,10 @@ mod tests {
             assert!(QueueName::new(wrong).is_err(), "{wrong}");
         }
         assert!(ExecutorName::new("x1.example").is_ok());
+        assert!(ScheduleName::new("nightly.report-2").is_ok());
+        for wrong in ["", ".", "..", "a/b", "a b", &"a".repeat(65)] {
+            assert!(ScheduleName::new(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! What time alone moves: due tasks, deadlines, executors that are gone, retention. It runs in every executor;
+//! What time alone moves: due tasks, deadlines, schedules, executors that are gone, retention. It runs in every executor;
 //! the store lets each row be taken by one of them, so it moves by itself when a process dies.
 //!
 //! An executor is lost when its lease has ended. The broker's death notices (`deaths`) let that be found sooner.
 
 mod deaths;
+mod schedules;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -99,7 +100,9 @@ pub struct Kept {
     pub taken_over: usize,
     /// Tasks that were deleted.
     pub pruned: u64,
-    /// How long until the next task is due.
+    /// Tasks that schedules submitted.
+    pub fired: usize,
+    /// How long until the next task or schedule is due.
     pub next_in: Option<Duration>,
 }
 
@@ -214,6 +217,9 @@ impl Housekeeper {
         if house.answers_for() >= LEASE_DURATION {
             kept.taken_over = house.take_over(None).await?;
         }
+        let fired = house.fire().await?;
+        kept.fired = fired.created.len();
+        kept.next_in = kept.next_in.into_iter().chain(fired.next_in).min();
         Ok(kept)
     }
 }

@@ -4,6 +4,7 @@ mod follow;
 mod health;
 mod problem;
 mod request;
+mod schedules;
 mod signals;
 mod submit;
 mod taps;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use tokio::net::TcpListener;
 
 pub use problem::Problem;
@@ -68,6 +69,13 @@ pub fn router(app: App) -> Router {
         .route("/v1/tasks/{id}/abandon", post(verbs::abandon))
         .route("/v1/queues", get(tasks::queues))
         .route("/v1/executors", get(tasks::executors))
+        .route("/v1/schedules", post(schedules::create))
+        .route("/v1/schedules", get(schedules::list))
+        .route("/v1/schedules/{name}", get(schedules::show))
+        .route("/v1/schedules/{name}", delete(schedules::delete))
+        .route("/v1/schedules/{name}/pause", post(schedules::pause))
+        .route("/v1/schedules/{name}/resume", post(schedules::resume))
+        .route("/v1/schedules/{name}/trigger", post(schedules::trigger))
         .route("/v1/taps", get(taps::listen))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))

@@ -18,6 +18,7 @@ mod log;
 pub mod postgres;
 mod progress;
 mod row;
+mod schedule;
 mod signalled;
 mod spawned;
 pub mod sqlite;
@@ -40,12 +41,17 @@ pub use durable::{
 pub use error::StoreError;
 pub use group::{GroupCommit, Grouped};
 pub use listed::{Listed, Unreadable};
+pub use schedule::{
+    Fired, ScheduleCreated, ScheduleList, ScheduleRefusal, SchedulesListed, Triggered,
+    UnreadableSchedule,
+};
 pub use submission::Receipt;
 
 use crate::domain::{
-    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, HistoryEntry, LogChunk,
-    LogPosition, NewSignal, NewTask, Operator, Progress, QueueName, QueueRecord, Settlement, Step,
-    StepName, StepRecord, Task, TaskFacts, TaskId, TaskState, Verb, VerbError, Violation,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, Firing, HistoryEntry,
+    LogChunk, LogPosition, NewSignal, NewTask, Operator, Progress, QueueName, QueueRecord,
+    ScheduleName, ScheduleRecord, ScheduleSpec, Settlement, Step, StepName, StepRecord, Task,
+    TaskFacts, TaskId, TaskState, Verb, VerbError, Violation,
 };
 
 /// The number of the schema that this program works with: the version of the last migration.
@@ -163,7 +169,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn due(&self, limit: usize) -> Result<Due, StoreError>;
 
     /// Deletes tasks that have been final for longer than `keep`, with their logs; at most `limit` tasks,
-    /// oldest first. Answers how many.
+    /// oldest first. Answers how many. Forgets firings of schedules that are as old.
     async fn prune(&self, keep: Duration, limit: usize) -> Result<u64, StoreError>;
 
     /// Every executor that is live, or was lost less than a day ago; the newest first.
@@ -309,6 +315,43 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         executor: ExecutorId,
         progress: &[(TaskId, Progress)],
     ) -> Result<Vec<bool>, StoreError>;
+
+    /// Makes a schedule; `created_by` tells people who asked for it. A name that is known is left as it is:
+    /// [`ScheduleCreated::Known`] when the same was asked for, [`ScheduleRefusal::Taken`] otherwise.
+    async fn create_schedule(
+        &self,
+        spec: &ScheduleSpec,
+        created_by: &str,
+    ) -> Result<ScheduleCreated, StoreError>;
+
+    /// Schedules, sorted by name, at most `list.limit`.
+    async fn schedules(&self, list: &ScheduleList) -> Result<SchedulesListed, StoreError>;
+
+    /// One schedule; [`StoreError::Corrupt`] when its row cannot be read.
+    async fn schedule(&self, name: &ScheduleName) -> Result<Option<ScheduleRecord>, StoreError>;
+
+    /// The last firings of a schedule, the newest first, at most `limit`.
+    async fn firings(&self, name: &ScheduleName, limit: usize) -> Result<Vec<Firing>, StoreError>;
+
+    /// Stops a schedule from firing, the firings that wait included. Answers whether it is known. Idempotent.
+    async fn pause_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError>;
+
+    /// Lets a schedule fire again: next at its first time that is to come, because a pause is no outage. Answers whether
+    /// it is known. Idempotent.
+    async fn resume_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError>;
+
+    /// Deletes a schedule with its firings. Their tasks stay. Answers whether it was known.
+    async fn delete_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError>;
+
+    /// Lets a schedule fire now, out of turn, paused or not. Its overlap policy holds. `None` when it is not known.
+    async fn trigger_schedule(&self, name: &ScheduleName) -> Result<Option<Triggered>, StoreError>;
+
+    /// Looks at the schedules whose time has come, at most `limit`: each firing is a row that can be written once, and
+    /// its task, in one transaction for each schedule. A schedule that cannot go on, because its row cannot be read or
+    /// its queue is gone, is paused with the reason, and holds up no other.
+    ///
+    /// When nothing is due it is one small query.
+    async fn fire_schedules(&self, limit: usize) -> Result<Fired, StoreError>;
 
     /// Lets go of every connection. Further calls are [`StoreError::Unavailable`].
     async fn close(&self);

@@ -9,6 +9,7 @@ mod fleet;
 mod history;
 mod log;
 mod progress;
+mod schedule;
 mod seconds;
 mod submission;
 mod task;
@@ -19,6 +20,10 @@ pub use fleet::{ExecutorJson, QueueJson};
 pub use history::{HistoryJson, HistoryPage};
 pub use log::LogChunkJson;
 pub use progress::ProgressJson;
+pub use schedule::{
+    FiringJson, NewScheduleJson, ScheduleDetailJson, ScheduleJson, SchedulePage, TimingJson,
+    UnreadableScheduleJson,
+};
 pub use submission::{
     RetryJson, SUBMISSION_TYPE, SubmissionJson, parse_submission, parse_submission_message,
 };

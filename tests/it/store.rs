@@ -118,6 +118,30 @@ store_contract! {
         pruning_deletes_final_tasks_and_their_logs,
         pruning_takes_the_oldest_first,
     }
+    scheduling {
+        a_schedule_comes_back_as_it_was,
+        the_same_schedule_is_made_once_and_another_is_refused,
+        nothing_fires_before_its_time,
+        a_schedule_that_is_due_submits_its_task,
+        a_time_that_has_fired_fires_never_again,
+        housekeepers_that_look_at_once_fire_each_schedule_once,
+        a_deleted_schedule_leaves_its_tasks,
+        a_damaged_schedule_is_named_and_holds_up_no_other,
+        a_schedule_whose_queue_is_gone_is_paused_with_the_reason,
+        the_task_of_a_firing_is_known_by_its_id,
+        a_closed_store_fires_nothing,
+    }
+    schedule_policies {
+        a_firing_is_skipped_while_the_task_before_is_open,
+        a_firing_waits_for_the_task_before,
+        a_firing_cancels_the_task_before_with_all_below_it,
+        an_outage_of_hours_is_caught_up_with_as_the_policy_says,
+        a_schedule_of_one_time_ends_with_it,
+        a_paused_schedule_fires_when_it_is_resumed,
+        what_waits_goes_on_waiting_while_a_schedule_is_paused,
+        a_trigger_fires_out_of_turn_within_the_policy,
+        firings_are_forgotten,
+    }
     broken_rows {
         a_row_that_cannot_be_read_is_named_and_hides_no_other,
         a_task_whose_row_cannot_be_read_is_paused_when_it_is_claimed,

@@ -233,6 +233,7 @@ async fn an_idle_executor_asks_the_store_little() {
     for (method, most) in [
         ("renew", 13.0),
         ("due", 25.0),
+        ("fire_schedules", 25.0),
         ("claim_idle", 25.0),
         ("take_over", 25.0),
         ("silent", 25.0),

@@ -19,6 +19,7 @@ mod operate;
 mod outage;
 mod progress;
 mod read;
+mod schedules;
 mod settle;
 mod signal;
 mod spawn;
@@ -43,15 +44,17 @@ use self::connections::{Connections, call};
 use self::outage::Outage;
 use self::submit::Statements;
 use super::{
-    Below, Cancelled, Due, IdleFound, IdleLook, List, Listed, Operated, Recorded, Renewal,
-    SCHEMA_VERSION, Settled, Signalled, Spawn, Spawned, Store, StoreError, StoreIdentity,
-    Submitted, TakeSignal, TakenOver, TookSignal,
+    Below, Cancelled, Due, Fired, IdleFound, IdleLook, List, Listed, Operated, Recorded, Renewal,
+    SCHEMA_VERSION, ScheduleCreated, ScheduleList, SchedulesListed, Settled, Signalled, Spawn,
+    Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver, TookSignal,
+    Triggered,
 };
 use crate::domain::limits::BATCH_MAX;
 use crate::domain::{
-    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, HistoryEntry, LogChunk,
-    LogPosition, NewSignal, NewTask, Operator, Progress, QueueName, QueueRecord, Settlement, Step,
-    StepName, StepRecord, Task, TaskId, Verb, Violation, masked_url,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, Firing, HistoryEntry,
+    LogChunk, LogPosition, NewSignal, NewTask, Operator, Progress, QueueName, QueueRecord,
+    ScheduleName, ScheduleRecord, ScheduleSpec, Settlement, Step, StepName, StepRecord, Task,
+    TaskId, Verb, Violation, masked_url,
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
@@ -230,6 +233,7 @@ impl Store for PostgresStore {
     }
 
     async fn prune(&self, keep: Duration, limit: usize) -> Result<u64, StoreError> {
+        call!(self.writers, schedules::prune(keep, limit))?;
         call!(self.writers, housekeeping::prune(keep, limit))
     }
 
@@ -407,6 +411,69 @@ impl Store for PostgresStore {
             return Ok(Vec::new());
         }
         call!(self.writers, progress::note(executor, progress))
+    }
+
+    async fn create_schedule(
+        &self,
+        spec: &ScheduleSpec,
+        created_by: &str,
+    ) -> Result<ScheduleCreated, StoreError> {
+        call!(self.writers, schedules::create(spec, created_by))
+    }
+
+    async fn schedules(&self, list: &ScheduleList) -> Result<SchedulesListed, StoreError> {
+        call!(self.readers, schedules::list(list))
+    }
+
+    async fn schedule(&self, name: &ScheduleName) -> Result<Option<ScheduleRecord>, StoreError> {
+        call!(self.readers, schedules::one(name))
+    }
+
+    async fn firings(&self, name: &ScheduleName, limit: usize) -> Result<Vec<Firing>, StoreError> {
+        call!(self.readers, schedules::last_firings(name, limit))
+    }
+
+    async fn pause_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError> {
+        call!(self.writers, schedules::pause(name))
+    }
+
+    async fn resume_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError> {
+        call!(self.writers, schedules::resume(name))
+    }
+
+    async fn delete_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError> {
+        call!(self.writers, schedules::delete(name))
+    }
+
+    async fn trigger_schedule(&self, name: &ScheduleName) -> Result<Option<Triggered>, StoreError> {
+        call!(self.writers, schedules::trigger(name))
+    }
+
+    async fn fire_schedules(&self, limit: usize) -> Result<Fired, StoreError> {
+        let mut fired = Fired {
+            next_in: call!(self.readers, schedules::next_in())?,
+            ..Fired::default()
+        };
+        if fired.next_in != Some(Duration::ZERO) {
+            return Ok(fired);
+        }
+        for name in call!(self.readers, schedules::due(limit))? {
+            match call!(self.writers, schedules::fire(&name)) {
+                Ok(one) => fired.add(one),
+                Err(error) if error.is_transient() => return fired.interrupted(error),
+                Err(error) => {
+                    tracing::error!(schedule.name = name, %error, "Schedule `{name}` is paused, because it cannot go on");
+                    let reason = error.to_string();
+                    if let Err(error) = call!(self.writers, schedules::stop(&name, &reason)) {
+                        return fired.interrupted(error);
+                    }
+                }
+            }
+        }
+        match call!(self.readers, schedules::next_in()) {
+            Ok(next_in) => Ok(Fired { next_in, ..fired }),
+            Err(error) => fired.interrupted(error),
+        }
     }
 
     async fn close(&self) {

@@ -57,6 +57,22 @@ pub(super) async fn cancel(
         .begin_with("begin immediate")
         .await
         .map_err(error::of)?;
+    let answer = cancel_within(&mut transaction, task, reason, now).await?;
+    if let (Some(by), Cancelled::Accepted { .. }) = (by, &answer) {
+        let entry = NewEntry::cancelled(task, reason, by);
+        history::enter(&mut transaction, entry, now).await?;
+    }
+    transaction.commit().await.map_err(error::of)?;
+    Ok(answer)
+}
+
+/// The same in a transaction that has begun.
+pub(super) async fn cancel_within(
+    transaction: &mut SqliteConnection,
+    task: TaskId,
+    reason: &str,
+    now: Time,
+) -> Result<Cancelled, StoreError> {
     let members: Vec<Member> = sqlx::query_as(TREE)
         .bind(task.as_uuid())
         .bind(number(TREE_MAX))
@@ -67,12 +83,7 @@ pub(super) async fn cancel(
         Ok(parts) => parts,
         Err(answer) => return Ok(answer),
     };
-    let (cancelled, ready) = carry_out(&mut transaction, waiting, &running, reason, now).await?;
-    if let Some(by) = by {
-        let entry = NewEntry::cancelled(task, reason, by);
-        history::enter(&mut transaction, entry, now).await?;
-    }
-    transaction.commit().await.map_err(error::of)?;
+    let (cancelled, ready) = carry_out(transaction, waiting, &running, reason, now).await?;
     Ok(Cancelled::Accepted {
         cancelled,
         running,

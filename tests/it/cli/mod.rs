@@ -6,6 +6,7 @@ mod dev;
 mod help;
 mod keys;
 mod logs;
+mod schedule;
 mod servers;
 mod settings;
 mod store;

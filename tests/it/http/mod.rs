@@ -4,6 +4,7 @@ mod errors;
 mod follow;
 mod health;
 mod keys;
+mod schedules;
 mod tap;
 mod tasks;
 mod verbs;

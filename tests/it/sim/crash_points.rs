@@ -255,6 +255,7 @@ fn an_executor_may_die_at_any_call_of_store_or_broker() {
         "due",
         "enroll",
         "fan_out",
+        "fire_schedules",
         "prune",
         "publish",
         "queues",

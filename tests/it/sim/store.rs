@@ -7,14 +7,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use longshore::domain::{
-    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, HistoryEntry, LogChunk,
-    LogPosition, NewSignal, NewTask, Operator, Progress, QueueName, QueueRecord, Settlement, Step,
-    StepName, StepProgress, StepRecord, Task, TaskId, Verb, Violation,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, Firing, HistoryEntry,
+    LogChunk, LogPosition, NewSignal, NewTask, Operator, Progress, QueueName, QueueRecord,
+    ScheduleName, ScheduleRecord, ScheduleSpec, Settlement, Step, StepName, StepProgress,
+    StepRecord, Task, TaskId, Verb, Violation,
 };
 use longshore::store::{
-    Below, Cancelled, Due, IdleFound, IdleLook, List, Listed, Operated, Recorded, Renewal, Settled,
-    Signalled, Spawn, Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver,
-    TookSignal,
+    Below, Cancelled, Due, Fired, IdleFound, IdleLook, List, Listed, Operated, Recorded, Renewal,
+    ScheduleCreated, ScheduleList, SchedulesListed, Settled, Signalled, Spawn, Spawned, Store,
+    StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver, TookSignal, Triggered,
 };
 
 use super::hub::Hub;
@@ -551,6 +552,53 @@ impl Store for SimStore {
     ) -> Result<Vec<bool>, StoreError> {
         let call = self.store().note_progress(executor, progress);
         self.read("note_progress", call).await
+    }
+
+    async fn create_schedule(
+        &self,
+        spec: &ScheduleSpec,
+        created_by: &str,
+    ) -> Result<ScheduleCreated, StoreError> {
+        let call = self.store().create_schedule(spec, created_by);
+        self.read("create_schedule", call).await
+    }
+
+    async fn schedules(&self, list: &ScheduleList) -> Result<SchedulesListed, StoreError> {
+        self.read("schedules", self.store().schedules(list)).await
+    }
+
+    async fn schedule(&self, name: &ScheduleName) -> Result<Option<ScheduleRecord>, StoreError> {
+        self.read("schedule", self.store().schedule(name)).await
+    }
+
+    async fn firings(&self, name: &ScheduleName, limit: usize) -> Result<Vec<Firing>, StoreError> {
+        self.read("firings", self.store().firings(name, limit))
+            .await
+    }
+
+    async fn pause_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError> {
+        self.read("pause_schedule", self.store().pause_schedule(name))
+            .await
+    }
+
+    async fn resume_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError> {
+        self.read("resume_schedule", self.store().resume_schedule(name))
+            .await
+    }
+
+    async fn delete_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError> {
+        self.read("delete_schedule", self.store().delete_schedule(name))
+            .await
+    }
+
+    async fn trigger_schedule(&self, name: &ScheduleName) -> Result<Option<Triggered>, StoreError> {
+        self.read("trigger_schedule", self.store().trigger_schedule(name))
+            .await
+    }
+
+    async fn fire_schedules(&self, limit: usize) -> Result<Fired, StoreError> {
+        self.read("fire_schedules", self.store().fire_schedules(limit))
+            .await
     }
 
     async fn close(&self) {} // It is everybody's.

@@ -9,6 +9,8 @@ pub(crate) mod executors;
 pub(crate) mod operating;
 pub(crate) mod progressing;
 pub(crate) mod reading;
+pub(crate) mod schedule_policies;
+pub(crate) mod scheduling;
 pub(crate) mod submitting;
 pub(crate) mod times;
 mod world;

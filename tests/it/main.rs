@@ -22,6 +22,7 @@ mod keys;
 mod lost_answers;
 mod progress;
 mod roles;
+mod saga;
 mod schedules;
 mod sim;
 mod store;

@@ -116,8 +116,8 @@ async fn promptly(fleet: &Arc<Fleet>, chance: &mut Chance) -> Result<(), Violate
     };
     let parent = Spec::new(submission("parent", parent), hub.now(), chance);
     done(fleet, std::slice::from_ref(&parent), chance).await?;
-    for child in 0..2 {
-        let child = TaskId::of_subtask(parent.id(), &child.to_string());
+    for child in [1, 2] {
+        let child = TaskId::of_subtask(parent.id(), &format!("spawn:{child}"));
         late(fleet, "a sub-task", child, begun, PROMPT * 2 + millis(150));
     }
     Ok(())

@@ -101,6 +101,7 @@ where
     };
     loop {
         asked.journal().host().may_go_on().await;
+        asked.journal().host().begin_step(asked.name());
         let Some(running) = run() else {
             // Only a step without a policy of its own has but one try, and ends after it.
             return Err(asked.failed(Failure::fatal("the step has run")));

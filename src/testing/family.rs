@@ -49,12 +49,7 @@ impl World {
     }
 
     /// A task has ended for good: what is below it is cancelled, and its siblings have their turn.
-    pub(super) fn close(
-        &mut self,
-        id: TaskId,
-        state: TaskState,
-        result: Result<Payload, Failure>,
-    ) {
+    pub(super) fn close(&mut self, id: TaskId, state: TaskState, result: Result<Payload, Failure>) {
         let now = self.now;
         let Some(kept) = self.tasks.get_mut(&id) else {
             return;
@@ -189,13 +184,16 @@ impl World {
     fn known(&self, id: TaskId, submission: &Submission) -> Option<&Task> {
         let key = submission.idempotency_key.as_ref();
         let mut tasks = self.tasks.values().map(|kept| &kept.task);
-        tasks.find(|task| {
-            task.id == id || key.is_some() && task.idempotency_key.as_ref() == key
-        })
+        tasks.find(|task| task.id == id || key.is_some() && task.idempotency_key.as_ref() == key)
     }
 
     /// Stores sub-tasks, and with the last batch the end of the step that spawns them.
-    pub(super) fn spawn(&mut self, parent: TaskId, batch: &SpawnBatch, tasks: Vec<Task>) -> SpawnedAs {
+    pub(super) fn spawn(
+        &mut self,
+        parent: TaskId,
+        batch: &SpawnBatch,
+        tasks: Vec<Task>,
+    ) -> SpawnedAs {
         let key = (parent, batch.name.clone());
         let group = self.groups.entry(key).or_default();
         group.plan = batch.plan;

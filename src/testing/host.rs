@@ -138,11 +138,9 @@ impl Host for RehearsalHost {
             let is_root = world.root == self.task;
             let mut sent = world.signals.iter();
             let oldest = sent.position(|(name, _)| is_root && name == signal)?;
-            Some(
-                world.write(self.by(), Some(step), What::Signal, |world| {
-                    world.take(oldest, step, place)
-                }),
-            )
+            Some(world.write(self.by(), Some(step), What::Signal, |world| {
+                world.take(oldest, step, place)
+            }))
         });
         match or_lost(taken).await {
             None => None,

@@ -68,10 +68,7 @@ impl Rehearsal {
         Self::new(registry, FUNCTION, input)
     }
 
-    fn with(
-        mut self,
-        change: impl FnOnce(&mut Plan) -> Result<(), RehearsalError>,
-    ) -> Self {
+    fn with(mut self, change: impl FnOnce(&mut Plan) -> Result<(), RehearsalError>) -> Self {
         let changed = self.plan.as_mut().map_or(Ok(()), change);
         if let Err(error) = changed {
             self.plan = Err(error);

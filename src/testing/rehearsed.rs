@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 use super::error::RehearsalError;
 use super::world::{Kept, World};
 use crate::domain::{
-    ActionName, Failure, Payload, Step, StepName, StepOutcome, StepProgress, Task, TaskState,
+    ActionName, Failure, Payload, Step, StepKind, StepName, StepOutcome, StepProgress, Task,
+    TaskState,
 };
 
 /// What a rehearsal came to.
@@ -104,10 +105,20 @@ impl Rehearsed {
         })
     }
 
+    /// Whether a crash made no difference. The failure of a join counts how many sub-tasks have failed, and those that the
+    /// join itself has cancelled before the crash are among them afterwards: of such a failure only the step is compared.
     pub(super) fn is_same_result(&self, other: &Self) -> bool {
+        let is_of_join = |failure: &Failure| {
+            let mut joins = self.steps.iter().filter(|step| step.kind == StepKind::Join);
+            joins.any(|join| Some(&join.name) == failure.step.as_ref())
+        };
         match (&self.result, &other.result) {
             (Ok(own), Ok(other)) => own.is_same_value(other),
-            (Err(own), Err(other)) => own.message == other.message,
+            (Err(own), Err(other)) => {
+                own.step == other.step
+                    && own.is_retryable() == other.is_retryable()
+                    && (own.message == other.message || is_of_join(own))
+            }
             (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
         }
     }
@@ -121,7 +132,8 @@ impl Rehearsed {
 
     /// The sub-tasks in words, sorted.
     pub(super) fn spawned(&self) -> Vec<String> {
-        let words = |one: &RehearsedSubtask| format!("`{}` of `{}`", one.action, one.input.as_str());
+        let words =
+            |one: &RehearsedSubtask| format!("`{}` of `{}`", one.action, one.input.as_str());
         let mut spawned: Vec<String> = self.subtasks.iter().map(words).collect();
         spawned.sort();
         spawned

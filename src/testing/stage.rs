@@ -198,7 +198,11 @@ impl Stage<'_> {
                 let mut world = self.world.lock();
                 world.catch_up();
                 let other = world.ready();
-                idle = if other.is_some() || world.move_clock() { 0 } else { idle + 1 };
+                idle = if other.is_some() || world.move_clock() {
+                    0
+                } else {
+                    idle + 1
+                };
                 world.catch_up();
                 other
             };

@@ -11,7 +11,7 @@ use super::crash::{Crash, Side, What, Write};
 use super::error::RehearsalError;
 use crate::action::durable::Journal;
 use crate::domain::{
-    ActionName, Attempt, FanOutPlan, Failure, Payload, SignalName, Step, StepKind, StepName,
+    ActionName, Attempt, Failure, FanOutPlan, Payload, SignalName, Step, StepKind, StepName,
     StepOutcome, StepProgress, Submission, Task, TaskId, TaskState, WaitingFor, ending_of_loss,
 };
 
@@ -168,10 +168,7 @@ impl World {
 
     fn crash_at(&mut self, task: TaskId, step: Option<&StepName>, what: What) -> Option<Side> {
         let action = self.tasks.get(&task)?.task.action.clone();
-        let count = self
-            .counts
-            .entry((task, step.cloned(), what))
-            .or_default();
+        let count = self.counts.entry((task, step.cloned(), what)).or_default();
         *count += 1;
         let write = Write {
             task,
@@ -198,9 +195,8 @@ impl World {
         let Some(kept) = self.tasks.get_mut(&id) else {
             return;
         };
-        let cause = Failure::fatal(
-            "the executor died while it ran the task, whose delivery is `once`",
-        );
+        let cause =
+            Failure::fatal("the executor died while it ran the task, whose delivery is `once`");
         let ending = ending_of_loss(&kept.task.options, cause);
         self.end(id, ending);
     }
@@ -216,9 +212,9 @@ impl World {
         }
         let ended = is_ended(&step).then(|| step.name.clone());
         kept.steps.insert(step.name.clone(), step);
-        ended.filter(|_| task == self.root).is_some_and(|ended| {
-            self.send(|cue| matches!(cue, Cue::After(name) if *name == ended))
-        })
+        ended
+            .filter(|_| task == self.root)
+            .is_some_and(|ended| self.send(|cue| matches!(cue, Cue::After(name) if *name == ended)))
     }
 
     /// Takes the oldest signal `signal` of the root for the step `step`.
@@ -397,13 +393,16 @@ impl World {
                 None => format!("`{action}` is `{state}`"),
             });
         }
-        let script = self.script.iter().filter_map(|scripted| match &scripted.cue {
-            Cue::After(step) => Some(format!(
-                "the signal `{}` is to follow the step `{step}`, which has not ended",
-                scripted.name
-            )),
-            Cue::First | Cue::At(_) => None,
-        });
+        let script = self
+            .script
+            .iter()
+            .filter_map(|scripted| match &scripted.cue {
+                Cue::After(step) => Some(format!(
+                    "the signal `{}` is to follow the step `{step}`, which has not ended",
+                    scripted.name
+                )),
+                Cue::First | Cue::At(_) => None,
+            });
         waits.extend(script);
         waits.join("; ")
     }

@@ -230,9 +230,12 @@ fn difference(expected: &Rehearsed, played: &Played, are_results_compared: bool)
             expected.result_words()
         ));
     }
-    if found.not_asked_for != expected.not_asked_for {
-        let new = found.not_asked_for.difference(&expected.not_asked_for);
-        let names: Vec<String> = new.map(|name| format!("`{name}`")).collect();
+    let (left, left_before) = (found.all_not_asked_for(), expected.all_not_asked_for());
+    let names: Vec<String> = left
+        .difference(&left_before)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    if !names.is_empty() {
         return Some(format!(
             "the action did not ask again for what is stored ({}): its steps have other names, or come in another way, \
              in another attempt",

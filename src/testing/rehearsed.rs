@@ -30,7 +30,7 @@ pub struct Rehearsed {
     /// How often the code of each step ran.
     pub runs: BTreeMap<StepName, u32>,
     /// The steps that are stored, and that the last attempt did not ask for. Empty for an action that decides the same
-    /// again in each attempt.
+    /// again in each attempt, unless it failed before it came to them.
     pub not_asked_for: BTreeSet<StepName>,
 }
 
@@ -47,6 +47,8 @@ pub struct RehearsedSubtask {
     pub state: TaskState,
     /// What it returned, or why there is nothing; `None` for one that has not ended.
     pub result: Option<Result<Payload, Failure>>,
+    /// As [`Rehearsed::not_asked_for`].
+    pub not_asked_for: BTreeSet<StepName>,
 }
 
 impl Rehearsed {
@@ -130,6 +132,12 @@ impl Rehearsed {
         }
     }
 
+    /// The steps, also of sub-tasks, that are stored and were not asked for.
+    pub(super) fn all_not_asked_for(&self) -> BTreeSet<&StepName> {
+        let below = self.subtasks.iter().flat_map(|one| &one.not_asked_for);
+        self.not_asked_for.iter().chain(below).collect()
+    }
+
     /// The sub-tasks in words, sorted.
     pub(super) fn spawned(&self) -> Vec<String> {
         let words =
@@ -149,6 +157,7 @@ impl RehearsedSubtask {
             input: task.input.clone(),
             state: task.state,
             result: result_of(task),
+            not_asked_for: kept.not_asked_for.clone(),
         }
     }
 }

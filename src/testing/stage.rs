@@ -245,9 +245,7 @@ impl Stage<'_> {
             let refused = |error| Failure::fatal(format_args!("the output is refused: {error}"));
             output.within(limits).map_err(refused)
         });
-        // One that fails may have failed before it came to them.
-        let not_asked_for = ended.as_ref().map(|_| journal.not_asked_for());
-        let not_asked_for = not_asked_for.unwrap_or_default();
+        let not_asked_for = journal.not_asked_for();
         let failed = u32::from(ended.is_err());
         let ending = match ended {
             Ok(output) => Ending::Succeeded(output),
@@ -260,11 +258,9 @@ impl Stage<'_> {
             }
             world.end(id, ending);
         };
-        let stored = self
-            .world
-            .lock()
-            .write((id, attempt), None, What::Ending, store);
-        stored.unwrap_or_default() // It is lost: another attempt follows.
+        let mut world = self.world.lock();
+        let stored = world.write((id, attempt), None, What::Ending, store);
+        stored.unwrap_or_default(); // Otherwise it is lost, and another attempt follows.
     }
 }
 

@@ -190,16 +190,19 @@ async fn steps_whose_names_are_made_by_chance_are_caught() {
 }
 
 #[tokio::test]
-async fn a_sub_task_that_is_made_twice_is_caught() {
+async fn sub_tasks_that_are_others_in_another_attempt_are_caught() {
     let action = |context: Context, (): ()| async move {
-        let name = format!("child-{}", context.attempt());
-        let child = context.spawn_as(&name, submission("child", &json!(null)).outliving_parent());
-        child.await?;
-        Err::<(), _>(Failure::fatal("as always"))
+        let children = (0..context.attempt().0).map(|number| submission("child", &json!(number)));
+        let children: Vec<_> = children.collect();
+        let plan = FanOutPlan::default();
+        let children = context.spawn_all("all", children, plan).await?;
+        context.join(&children).await?;
+        Ok::<_, Failure>(())
     };
-    let rehearsal = Rehearsal::of_fn(action, &()).with_subtask("child", |(): ()| Ok(()));
+    let rehearsal = Rehearsal::of_fn(action, &()).with_subtask("child", |_: u32| Ok(()));
     let error = rehearsal.crash_everywhere().await.unwrap_err();
-    let expected = "2 sub-tasks were made (`child` of `null`, `child` of `null`), instead of 1";
+    let expected =
+        "2 sub-tasks were made (`child` of `0`, `child` of `1`), instead of 1 (`child` of `0`)";
     assert!(error.to_string().contains(expected), "{error}");
 }
 
@@ -420,4 +423,68 @@ async fn the_clock_moves_also_while_something_else_keeps_an_action_loaded() {
     let rehearsed = rehearsal.run().await.unwrap();
     rehearsed.output::<()>().unwrap();
     assert_eq!(rehearsed.elapsed, Duration::from_hours(1));
+}
+
+#[tokio::test]
+async fn sub_tasks_are_run_also_while_something_else_keeps_their_parent_loaded() {
+    let (_kept, never) = tokio::sync::watch::channel(());
+    let action = move |context: Context, (): ()| {
+        let mut never = never.clone();
+        async move {
+            let child = context.spawn(submission("child", &json!(null))).await?;
+            tokio::select! {
+                biased;
+                _ = never.changed() => Err(Failure::fatal("never")),
+                joined = context.join_one::<u32>(&child) => joined,
+            }
+        }
+    };
+    let rehearsal = Rehearsal::of_fn(action, &()).with_subtask("child", |(): ()| Ok(7));
+    let rehearsed = rehearsal.run().await.unwrap();
+    assert_eq!(rehearsed.output::<u32>().unwrap(), 7);
+    assert_eq!(rehearsed.attempts, 1);
+}
+
+#[tokio::test]
+async fn a_careless_sub_task_is_caught() {
+    let registry = Registry::new()
+        .with_fn("parent", |context: Context, (): ()| async move {
+            let child = context.spawn(submission("child", &json!(null))).await?;
+            context.join_one::<()>(&child).await
+        })
+        .with_fn("child", |context: Context, (): ()| async move {
+            let name = format!("charge-{}", context.attempt());
+            context.step(&name, async || Ok(())).await
+        });
+    let error = Rehearsal::new(registry, "parent", &())
+        .crash_everywhere()
+        .await
+        .unwrap_err();
+    let expected = "after a crash right after the end of the step `charge-1` was stored in the sub-task `child`: ";
+    assert!(error.to_string().starts_with(expected), "{error}");
+}
+
+#[tokio::test]
+async fn a_sub_task_that_waits_beyond_its_deadline_fails() {
+    let registry = Registry::new()
+        .with_fn("parent", |context: Context, ends_at: i64| async move {
+            let child = Submission {
+                deadline: Some(jiff::Timestamp::from_second(ends_at)?),
+                ..submission("child", &json!(null))
+            };
+            let child = context.spawn(child).await?;
+            context.join_one::<()>(&child).await
+        })
+        .with_fn("child", |context: Context, (): ()| async move {
+            context.wait_for::<()>("never").await
+        });
+    let rehearsed = Rehearsal::new(registry, "parent", &1_000)
+        .starting_at(jiff::Timestamp::UNIX_EPOCH)
+        .run()
+        .await
+        .unwrap();
+    let failure = rehearsed.result.unwrap_err();
+    let expected = "the deadline of the task passed";
+    assert!(failure.message.ends_with(expected), "{}", failure.message);
+    assert_eq!(rehearsed.elapsed, Duration::from_secs(1_000));
 }

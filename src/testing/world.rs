@@ -290,6 +290,11 @@ impl World {
 
     /// Lets all happen whose time has come, and what follows from it.
     pub(super) fn catch_up(&mut self) {
+        while self.catch_up_once() {} // The end of one may be what another waits for.
+    }
+
+    /// Whether anything happened.
+    fn catch_up_once(&mut self) -> bool {
         let (now, started_at) = (self.now, self.started_at);
         self.send(|cue| matches!(cue, Cue::At(after) if later(started_at, *after) <= now));
         let has_come = |time: Option<Timestamp>| time.is_some_and(|time| time <= now);
@@ -314,6 +319,7 @@ impl World {
                 over.push((*id, TaskState::Ready));
             }
         }
+        let is_anything = !over.is_empty();
         for (id, state) in over {
             if state == TaskState::Failed {
                 let failure = Failure::fatal("the deadline of the task passed");
@@ -322,6 +328,7 @@ impl World {
                 kept.task.state = state;
             }
         }
+        is_anything
     }
 
     /// Whether a suspended task has what it waits for.

@@ -197,7 +197,7 @@ pub(super) async fn everywhere(
 /// The run in which a crash comes at `point`. If that is never written, then at the write of this number: an action that
 /// gives its steps other names each time is to crash all the same.
 async fn crashed(plan: &Plan, point: &CrashPoint, index: usize) -> Result<Played, RehearsalError> {
-    let play = async |index| {
+    let run = async |index| {
         let crash = Crash {
             point: point.clone(),
             index,
@@ -208,11 +208,11 @@ async fn crashed(plan: &Plan, point: &CrashPoint, index: usize) -> Result<Played
             source: Box::new(error),
         })
     };
-    let played = play(None).await?;
+    let played = run(None).await?;
     if played.is_crashed {
         return Ok(played);
     }
-    play(Some(index)).await
+    run(Some(index)).await
 }
 
 /// What a crash has made different.

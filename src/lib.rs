@@ -8,6 +8,7 @@
 //! | surfaces | `cli` `http` |
 //! | assembly | `runtime` `config` `telemetry` |
 //! | services | `client` `executor` `housekeeping` `tap` |
+//! | users' tests of actions | `testing` |
 //! | ports and backends | `action` `store` `broker` `clock` `background` |
 //! | domain | `domain` and its outside, `wire` |
 
@@ -26,4 +27,5 @@ pub mod runtime;
 pub mod store;
 pub mod tap;
 pub mod telemetry;
+pub mod testing;
 pub mod wire;

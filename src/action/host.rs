@@ -31,6 +31,9 @@ pub trait Host: Send + Sync {
     /// Returns when a new step may begin: not while nobody knows whether the attempt is still the task's.
     async fn may_go_on(&self);
 
+    /// The code of the step `name` is about to run, once more. For who counts.
+    fn begin_step(&self, _name: &StepName) {}
+
     /// The steps that former attempts have stored.
     async fn steps(&self) -> Result<Vec<Step>, Failure>;
 

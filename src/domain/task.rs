@@ -170,8 +170,7 @@ impl Task {
         self.crashes > 0 || self.suspicions > 1
     }
 
-    /// The task that a store makes of `submission`, for tests.
-    #[cfg(test)]
+    /// The task that a store makes of `submission`, for tests: ours, and users' of their actions.
     pub(crate) fn stored(submission: &super::Submission) -> Self {
         let now = Timestamp::UNIX_EPOCH;
         let id = submission.id.unwrap_or_else(|| TaskId::new(now, 1));

@@ -15,6 +15,8 @@ const LAYERS: &[&[&str]] = &[
     // 1: ports and backends; these two serve the others.
     &["clock", "background"],
     &["action", "store", "broker"],
+    // Users' tests: of these it names `action` and `clock` only.
+    &["testing"],
     // 2: services.
     &["tap"],
     &["client", "housekeeping"],

@@ -102,6 +102,7 @@ where
     loop {
         let journal = asked.journal();
         journal.asking(journal.host().may_go_on()).await;
+        journal.host().begin_step(asked.name());
         let Some(running) = run() else {
             // Only a step without a policy of its own has but one try, and ends after it.
             return Err(asked.failed(Failure::fatal("the step has run")));

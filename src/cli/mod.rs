@@ -19,6 +19,7 @@ mod status;
 mod tap;
 mod task;
 mod web;
+mod workflow;
 
 use std::ffi::OsString;
 
@@ -84,6 +85,7 @@ async fn carry_out(cli: Cli, output: Output) -> Result<ExitStatus, Complaint> {
         Command::Web(args) => web::run(&common, &args, output).await,
         Command::Executor(args) => executor::run(&common, args, output).await,
         Command::Task { verb } => Box::pin(task::run(&common, verb, output)).await,
+        Command::Workflow { verb } => Box::pin(workflow::run(&common, verb, output)).await,
         Command::Queue { verb } => queue::run(&common, verb, output).await,
         Command::Tap(args) => tap::run(&common, args, output).await,
         Command::Db { verb } => db::run(&common, verb, output).await,

@@ -29,3 +29,4 @@ mod taps;
 mod tidy;
 mod transaction;
 mod wire;
+mod workflow;

@@ -1,9 +1,10 @@
-//! The actions that every executor has: `echo`, `sleep`, `fail` and `command`.
+//! The actions that every executor has: `echo`, `sleep`, `fail`, `command` and `workflow`.
 
 mod command;
 mod echo;
 mod fail;
 mod sleep;
+pub mod workflow;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ pub use command::{Allowed, Command, CommandInput, CommandOutput};
 pub use echo::Echo;
 pub use fail::{Fail, FailInput};
 pub use sleep::{SLEEP_MAX, Sleep, SleepInput};
+pub use workflow::Workflow;
 
 use super::{Registry, Stop};
 use crate::clock::Clock;
@@ -25,7 +27,7 @@ use crate::domain::Failure;
 ///
 /// let registry = builtin::registry(SystemClock::shared(), Allowed::none());
 /// let names: Vec<_> = registry.names().map(|name| name.as_str()).collect();
-/// assert_eq!(names, ["command", "echo", "fail", "sleep"]);
+/// assert_eq!(names, ["command", "echo", "fail", "sleep", "workflow"]);
 /// ```
 pub fn registry(clock: Arc<dyn Clock>, allowed: Allowed) -> Registry {
     Registry::new()
@@ -33,6 +35,7 @@ pub fn registry(clock: Arc<dyn Clock>, allowed: Allowed) -> Registry {
         .with(Sleep::new(Arc::clone(&clock)))
         .with(Fail)
         .with(Command::new(clock, allowed))
+        .with(Workflow)
 }
 
 /// The duration of `seconds`, which `field` of the input says.

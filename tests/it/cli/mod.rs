@@ -10,6 +10,7 @@ mod settings;
 mod store;
 mod task;
 mod why;
+mod workflow;
 
 use std::path::Path;
 use std::process::Stdio;

@@ -55,16 +55,13 @@ fn check(file: &str, output: Output) -> Result<ExitStatus, Complaint> {
             }
         }
     }
-    Ok(match steps {
-        Some(steps) => {
-            output.say(&format!("nothing is wrong; steps: {steps}"));
-            ExitStatus::Done
-        }
-        None => {
-            output.say(&format!("problems: {}", problems.len()));
-            ExitStatus::Failed
-        }
-    })
+    if let Some(steps) = steps {
+        output.say(&format!("nothing is wrong; steps: {steps}"));
+        Ok(ExitStatus::Done)
+    } else {
+        output.say(&format!("problems: {}", problems.len()));
+        Ok(ExitStatus::Failed)
+    }
 }
 
 fn show(file: &str, output: Output) -> Result<ExitStatus, Complaint> {

@@ -1,5 +1,6 @@
 //! The HTTP interface. Bodies are the types of `wire`; errors are RFC 9457 problems with a hint.
 
+mod callbacks;
 mod health;
 mod problem;
 mod request;
@@ -58,6 +59,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/tasks/{id}/why", get(tasks::why))
         .route("/v1/tasks/{id}/cancel", post(tasks::cancel))
         .route("/v1/tasks/{id}/signals/{name}", post(signals::signal))
+        .route("/v1/callbacks/{task}/{token}", post(callbacks::answer))
         .route("/v1/queues", get(tasks::queues))
         .route("/v1/executors", get(tasks::executors))
         .route("/v1/taps", get(taps::listen))

@@ -18,6 +18,7 @@ mod executor;
 mod failures;
 mod fleet;
 mod http;
+mod http_action;
 mod keys;
 mod lost_answers;
 mod roles;

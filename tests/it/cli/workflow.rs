@@ -42,7 +42,36 @@ async fn a_workflow_is_checked_without_any_server() {
             "workflow show wrong.yaml",
         ])
         .await;
-    insta::assert_snapshot!(said, @r"");
+    insta::assert_snapshot!(said, @r#"
+    $ longshore workflow check right.yaml
+    ! nothing is wrong; steps: 4
+    = 0
+    $ longshore workflow check right.json
+    ! nothing is wrong; steps: 1
+    = 0
+    $ longshore workflow check wrong.yaml
+    sequence[1].concurrence[0].input.y.$ref: no step before it is named "z"; did you mean "a"?
+    sequence[1].concurrence[1].actoin: there is no such key; did you mean "action"?
+    sequence[1].concurrence[1].name: the step at sequence[0] has this name already
+    ! problems: 3
+    = 1
+    $ longshore workflow check broken.yaml
+    ! error: `broken.yaml` cannot be read: unclosed bracket '[' at line 1, column 11
+    = 1
+    $ longshore workflow check nowhere.yaml
+    ! error: `nowhere.yaml` cannot be read: No such file or directory (os error 2)
+    = 2
+    $ longshore workflow check wrong.yaml -o jsonl
+    {"valid":false,"problems":[{"path":"sequence[1].concurrence[0].input.y.$ref","problem":"no step before it is named \"z\"; did you mean \"a\"?"},{"path":"sequence[1].concurrence[1].actoin","problem":"there is no such key; did you mean \"action\"?"},{"path":"sequence[1].concurrence[1].name","problem":"the step at sequence[0] has this name already"}]}
+    ! problems: 3
+    = 1
+    $ longshore workflow show wrong.yaml
+    ! error: `wrong.yaml` is no workflow
+    !   cause: sequence[1].concurrence[0].input.y.$ref: no step before it is named "z"; did you mean "a"?
+    !   cause: sequence[1].concurrence[1].actoin: there is no such key; did you mean "action"?
+    !   cause: sequence[1].concurrence[1].name: the step at sequence[0] has this name already
+    = 1
+    "#);
 }
 
 #[tokio::test]
@@ -50,7 +79,17 @@ async fn a_workflow_is_shown_as_a_tree_or_as_json() {
     let shell = Shell::new();
     shell.write("right.yaml", RIGHT);
     let said = shell.session(&["workflow show right.yaml"]).await;
-    insta::assert_snapshot!(said, @r"");
+    insta::assert_snapshot!(said, @r"
+    $ longshore workflow show right.yaml
+    sequence
+    ├─ plan: echo
+    └─ concurrence
+       ├─ build: command [rescue skip]
+       └─ tell: echo [if, uses plan]
+    finally
+    └─ clean: echo
+    = 0
+    ");
     let read = shell
         .run_with(&["workflow", "show", "-", "-o", "json"], RIGHT)
         .await;

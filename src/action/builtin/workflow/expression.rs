@@ -154,7 +154,7 @@ impl Expression {
             (other, _) => {
                 let near = meant(other, KEYS);
                 wrong(format!(
-                    "there is no such key{near}; data that has it is wrapped in \"$literal\""
+                    "there is no such key; data that has it is wrapped in \"$literal\"{near}"
                 ))
             }
         }
@@ -195,7 +195,10 @@ impl Expression {
                         Piece::Reference(reference) => match reference.value(values)? {
                             Value::String(value) => text.push_str(&value),
                             Value::Null => {}
-                            other => text.push_str(&other.to_string()),
+                            value @ (Value::Bool(_)
+                            | Value::Number(_)
+                            | Value::Array(_)
+                            | Value::Object(_)) => text.push_str(&value.to_string()),
                         },
                     }
                 }

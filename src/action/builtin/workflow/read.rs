@@ -139,13 +139,11 @@ impl Reader {
     }
 
     fn text(&mut self, map: &Map<String, Value>, path: &str, key: &str) -> Option<String> {
-        match map.get(key)? {
-            Value::String(text) => Some(text.clone()),
-            _ => {
-                self.wrong(&join(path, key), "it is a text");
-                None
-            }
+        let text = map.get(key)?.as_str();
+        if text.is_none() {
+            self.wrong(&join(path, key), "it is a text");
         }
+        text.map(str::to_owned)
     }
 
     fn document(&mut self, map: &Map<String, Value>) -> Option<Document> {
@@ -323,7 +321,7 @@ impl Reader {
             .filter(|key| !map.contains_key(**key))
         {
             if has_only {
-                self.wrong(path, format!("a step has a \"{key}\""));
+                self.wrong(path, format!("\"{key}\" is missing"));
             }
         }
         self.text(map, path, "description");
@@ -358,21 +356,21 @@ impl Reader {
 
     fn name(&mut self, map: &Map<String, Value>, path: &str) -> Option<String> {
         let name = self.text(map, path, "name")?;
-        let path = join(path, "name");
+        let place = join(path, "name");
         let is_right = (1..=STEP_NAME_BYTES_MAX).contains(&name.len())
             && name
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
         if !is_right {
-            self.wrong(&path, format!("a step's name has letters, digits, \"_\" and \"-\", at most {STEP_NAME_BYTES_MAX}"));
+            self.wrong(&place, format!("a step's name has letters, digits, \"_\" and \"-\", at most {STEP_NAME_BYTES_MAX}"));
             return None;
         }
         if let Some(first) = self.taken.get(&name) {
             let problem = format!("the step at {first} has this name already");
-            self.wrong(&path, problem);
+            self.wrong(&place, problem);
             return None;
         }
-        self.taken.insert(name.clone(), path);
+        self.taken.insert(name.clone(), path.to_owned());
         Some(name)
     }
 

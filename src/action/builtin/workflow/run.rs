@@ -316,14 +316,11 @@ impl<'a> Run<'a> {
     /// What `error` stands for.
     async fn error_of(&self, failed: &Failed<'_>) -> Result<Value, Failure> {
         let mut error = Map::from_iter([("step".to_owned(), json!(failed.step))]);
-        match &failed.cause {
-            Some(cause) => {
-                error.insert("message".to_owned(), json!(cause.message));
-            }
-            None => {
-                let result = self.result(failed.step).await?;
-                error.extend(result.1.as_object().cloned().unwrap_or_default());
-            }
+        if let Some(cause) = &failed.cause {
+            error.insert("message".to_owned(), json!(cause.message));
+        } else {
+            let result = self.result(failed.step).await?;
+            error.extend(result.1.as_object().cloned().unwrap_or_default());
         }
         Ok(Value::Object(error))
     }

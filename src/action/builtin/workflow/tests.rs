@@ -1,3 +1,5 @@
+//! What is wrong with documents, what references stand for, and graphs.
+
 use serde_json::{Value, json};
 
 use super::{Document, Graph, NESTING_MAX, STEPS_MAX};
@@ -69,7 +71,7 @@ fn a_step_says_what_is_wrong_with_it_and_where() {
     );
     check(
         &json!({"sequence": [{"name": "a"}]}),
-        &["sequence[0]: a step has a \"action\""],
+        &["sequence[0]: \"action\" is missing"],
     );
     check(
         &step(&json!({"name": "a b"})),
@@ -77,7 +79,7 @@ fn a_step_says_what_is_wrong_with_it_and_where() {
     );
     check(
         &step(&json!({"name": "a"})),
-        &["sequence[1].name: the step at sequence[0].name has this name already"],
+        &["sequence[1].name: the step at sequence[0] has this name already"],
     );
     check(
         &step(&json!({"action": "a b"})),
@@ -176,9 +178,14 @@ fn a_reference_leads_to_what_is_there_before_it() {
     check(
         &input(json!({"$reff": "item"})),
         &[
-            "sequence[1].input.$reff: there is no such key; did you mean \"$ref\"?; data that has it is wrapped in \"$literal\"",
+            "sequence[1].input.$reff: there is no such key; data that has it is wrapped in \"$literal\"; did you mean \"$ref\"?",
         ],
     );
+}
+
+#[test]
+fn what_stands_for_something_else_is_written_as_it_should_be() {
+    let input = |input: Value| step(&json!({"input": input}));
     check(&input(json!({"$literal": {"$ref": "nowhere"}})), &[]);
     check(
         &input(json!({"$text": "a {input.host"})),

@@ -1,4 +1,4 @@
-//! An action that creates sub-tasks. Prints the tree once all of them have ended.
+//! An action that creates sub-tasks, waits for them without a slot, and adds up what they return. Prints the tree.
 
 #![expect(clippy::print_stdout, reason = "it shows its result")]
 
@@ -6,20 +6,24 @@ use std::time::Duration;
 
 use longshore::action::{Context, Registry};
 use longshore::client::ClientSettings;
-use longshore::domain::{ActionName, Failure, Payload, Submission, Task};
+use longshore::domain::{ActionName, Failure, FanOutPlan, Payload, Submission, Task};
 use longshore::runtime::Runtime;
 
 /// How long anything here may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Creates one sub-task for each word; answers how many. It does not wait for them.
+/// Creates one sub-task for each word; answers how many letters they found.
 async fn count_text(context: Context, text: String) -> Result<usize, Failure> {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    for word in &words {
-        let submission = Submission::new(ActionName::new("count_word")?, Payload::of(word)?);
-        context.spawn(submission).await?;
+    let count_word = ActionName::new("count_word")?;
+    let mut submissions = Vec::new();
+    for word in text.split_whitespace() {
+        submissions.push(Submission::new(count_word.clone(), Payload::of(word)?));
     }
-    Ok(words.len())
+    let plan = FanOutPlan::default();
+    let words = context.spawn_all("words", submissions, plan).await?;
+    context.join(&words).await?;
+    let letters: Vec<usize> = words.outputs().await?;
+    Ok(letters.into_iter().sum())
 }
 
 fn line(task: &Task) -> String {
@@ -49,10 +53,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .submit_and_wait(submission, PATIENCE)
         .await?
         .into_task();
-    // A parent ends on its own: whoever wants the sub-tasks waits for them too.
-    for task in client.tree(parent.id).await?.tasks.iter().skip(1) {
-        let _ended = client.wait(task.id, PATIENCE).await?;
-    }
     for task in client.tree(parent.id).await?.tasks {
         let indent = if task.parent.is_some() { "  " } else { "" };
         println!("{indent}{}", line(&task));

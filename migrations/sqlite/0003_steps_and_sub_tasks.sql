@@ -29,7 +29,7 @@ create table step (
     task blob not null,
     name text not null,
     kind text not null,
-    state text not null check (state in ('waiting', 'done', 'failed', 'skipped', 'expired')),
+    state text not null check (state in ('waiting', 'done', 'failed', 'retryable', 'skipped', 'expired')),
     place integer, -- Which of the task's steps it was to end; null while it waits.
     tries integer not null default 0, -- Tries that failed.
     due_at integer, -- Until when it waits.

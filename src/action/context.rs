@@ -55,7 +55,8 @@ impl Context {
         &self.task
     }
 
-    /// Which attempt this is, from 1. With the task's id it is the key that makes an effect outside idempotent.
+    /// Which attempt this is, from 1. It grows with each run, also when the task was only woken: an effect outside is made
+    /// idempotent by the task's id and the step's name.
     pub fn attempt(&self) -> Attempt {
         self.task.attempt
     }
@@ -66,6 +67,8 @@ impl Context {
     ///
     /// Safe.
     pub async fn stopped(&self) -> Stop {
+        // Asked by whoever drives the action it holds no waker, so that it does not keep a task loaded that only waits.
+        self.journal.until_stopped().await;
         let mut stop = self.stop.clone();
         let stopped = stop
             .wait_for(Option::is_some)
@@ -86,6 +89,26 @@ impl Context {
     /// A dropped call may have written a part.
     pub async fn log(&self, line: impl fmt::Display) {
         self.write(LogStream::Log, &format!("{line}\n")).await;
+    }
+
+    /// Says how far the attempt is: how much is `done`, of how much in all if that is known, and what it is at, for
+    /// people. Seen in the task and by taps, so no secrets. Say it as often as you like: the first word is stored at
+    /// once, then one a second at most, and the last one always. A message of more than `PROGRESS_MESSAGE_BYTES_MAX`
+    /// bytes is cut.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn progress(
+        &self,
+        done: u64,
+        total: impl Into<Option<u64>>,
+        message: impl fmt::Display,
+    ) {
+        self.host
+            .report_progress((done, total.into()), &message.to_string());
+        // So that it is stored also for an action that never waits for anything else.
+        tokio::task::yield_now().await;
     }
 
     /// Appends `text` to the task's log, in pieces that the store takes.

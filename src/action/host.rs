@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::domain::{
-    Failure, FanOut, FanOutPlan, LogStream, Payload, SignalName, Step, StepName, Submission, Task,
-    TaskId,
+    Failure, FanOut, FanOutPlan, LogStream, Payload, PayloadLimits, SignalName, Step, StepName,
+    Submission, Task, TaskId,
 };
 
 /// What runs an action does for it. What it stores is the attempt's: once another attempt has begun, its calls never
@@ -24,6 +24,9 @@ pub trait Host: Send + Sync {
 
     /// A number from 0 to 1, evenly spread.
     fn chance(&self) -> f64;
+
+    /// What outputs may weigh.
+    fn payload_limits(&self) -> PayloadLimits;
 
     /// Returns when a new step may begin: not while nobody knows whether the attempt is still the task's.
     async fn may_go_on(&self);
@@ -58,6 +61,10 @@ pub trait Host: Send + Sync {
     /// Keeps a piece of log of at most `LOG_CHUNK_BYTES_MAX` bytes. Returns once it is stored, or dropped because the
     /// attempt's log is full.
     async fn write_log(&self, stream: LogStream, text: String);
+
+    /// Takes how much is done, and of how much if that is known, with a message for people. Never waits; of what comes
+    /// faster than it can be stored the newest counts.
+    fn report_progress(&self, counts: (u64, Option<u64>), message: &str);
 }
 
 /// Sub-tasks that are spawned together, or the next batch of them.

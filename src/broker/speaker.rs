@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::topology::nudge_key;
 use super::{Content, Ingress, Message};
 use crate::clock::Clock;
-use crate::domain::{ExecutorId, OriginToken, TaskFacts, TaskId, WebId};
-use crate::wire::{Envelope, Event, EventData, EventKind};
+use crate::domain::{ExecutorId, OriginToken, Progress, TaskFacts, TaskId, WebId};
+use crate::wire::{Envelope, Event, EventData, EventKind, ProgressJson};
 
 /// The key of results that no web server waits for.
 const NO_ORIGIN: &str = "none";
@@ -93,7 +93,41 @@ impl Speaker {
             reason: Some(reason.to_owned()),
             ..EventData::default()
         };
-        self.about(Ingress::Signals, format!("cancel.{task}"), task, data)
+        let key = format!("cancel.{task}");
+        self.about(
+            (Ingress::Signals, key),
+            EventKind::CancelRequested,
+            task,
+            data,
+        )
+    }
+
+    /// That a paused task is given up, as a signal to whichever executor hears it.
+    pub fn abandon(&self, task: TaskId, reason: &str) -> Message {
+        let data = EventData {
+            reason: Some(reason.to_owned()),
+            ..EventData::default()
+        };
+        let key = format!("abandon.{task}");
+        self.about(
+            (Ingress::Signals, key),
+            EventKind::AbandonRequested,
+            task,
+            data,
+        )
+    }
+
+    /// How far an attempt of a task is, for taps: nobody waits for it.
+    pub fn progressed(&self, facts: &TaskFacts, progress: &Progress) -> Message {
+        let mut event = self.event(EventKind::Progressed, facts);
+        event.data.progress = Some(ProgressJson::from(progress));
+        message(
+            Ingress::Results,
+            format!("{NO_ORIGIN}.progress"),
+            event.id.clone(),
+            Content::Event,
+            &event.to_envelope(),
+        )
     }
 
     /// The same wish, to the executor that runs the task.
@@ -103,7 +137,12 @@ impl Speaker {
             reason: Some(reason.to_owned()),
             ..EventData::default()
         };
-        self.about(Ingress::Control, nudge_key(executor), task, data)
+        self.about(
+            (Ingress::Control, nudge_key(executor)),
+            EventKind::CancelRequested,
+            task,
+            data,
+        )
     }
 
     /// That a signal is stored for a task that `executor` runs, to whichever executor hears it.
@@ -113,7 +152,7 @@ impl Speaker {
             ..EventData::default()
         };
         let key = format!("{}.{task}", EventKind::Signalled);
-        self.saying(EventKind::Signalled, Ingress::Signals, key, task, data)
+        self.about((Ingress::Signals, key), EventKind::Signalled, task, data)
     }
 
     /// The same, to the executor that runs the task.
@@ -122,19 +161,14 @@ impl Speaker {
             executor: Some(executor.to_string()),
             ..EventData::default()
         };
-        let key = nudge_key(executor);
-        self.saying(EventKind::Signalled, Ingress::Control, key, task, data)
+        let way = (Ingress::Control, nudge_key(executor));
+        self.about(way, EventKind::Signalled, task, data)
     }
 
-    fn about(&self, ingress: Ingress, key: String, task: TaskId, data: EventData) -> Message {
-        self.saying(EventKind::CancelRequested, ingress, key, task, data)
-    }
-
-    fn saying(
+    fn about(
         &self,
+        (ingress, key): (Ingress, String),
         kind: EventKind,
-        ingress: Ingress,
-        key: String,
         task: TaskId,
         data: EventData,
     ) -> Message {

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::output::Format;
+use super::schedule::ScheduleVerb;
 use crate::config::{Config, ConfigError, Loaded, env};
+use crate::domain::Verb;
 
 /// Background tasks for web applications on many hosts: any live executor can take any task.
 #[derive(Debug, Parser)]
@@ -101,6 +103,11 @@ pub(super) enum Command {
     Queue {
         #[command(subcommand)]
         verb: QueueVerb,
+    },
+    /// Submits tasks again and again: by cron, after an interval, or once at a time.
+    Schedule {
+        #[command(subcommand)]
+        verb: ScheduleVerb,
     },
     /// Listens to everything that happens: every event of the four flows, live.
     Tap(TapArgs),
@@ -242,10 +249,10 @@ pub(super) enum TaskVerb {
         #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
         timeout: Option<f64>,
     },
-    /// Cancels a task and all below it, at most 10000 tasks at once.
+    /// Cancels a task and all below it, at most 10000 tasks at once; or all tasks that match.
     Cancel {
-        /// The task's id.
-        id: String,
+        #[command(flatten)]
+        which: Which,
         /// Why, for people.
         #[arg(long, default_value = "cancelled on the command line")]
         reason: String,
@@ -262,6 +269,35 @@ pub(super) enum TaskVerb {
         #[arg(long, value_name = "KEY")]
         key: Option<String>,
     },
+    /// Lets a paused task go on: one more try.
+    Resume {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Lets a paused task go on without the step that failed.
+    Skip {
+        #[command(flatten)]
+        which: Which,
+        /// What the step returns, JSON: as text, `@FILE`, or `-` for stdin [default: null].
+        #[arg(long, value_name = "JSON")]
+        returns: Option<String>,
+    },
+    /// Runs a task again: a paused one as if it had never failed, of a failed or cancelled one a copy.
+    ///
+    /// Writes the id of the task that runs. A copy has the action, input, queue, priority, labels and options of the
+    /// task, and no idempotency key, parent, start or deadline.
+    Retry {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Gives up a paused task: it fails.
+    Abandon {
+        #[command(flatten)]
+        which: Which,
+        /// Why, for people.
+        #[arg(long, default_value = Verb::ABANDONED)]
+        reason: String,
+    },
     /// Says why a task is where it is: one verdict, and what it rests on.
     Why {
         /// The task's id.
@@ -273,10 +309,37 @@ pub(super) enum TaskVerb {
         id: String,
     },
     /// Writes what a task has logged.
-    Logs {
-        /// The task's id.
-        id: String,
-    },
+    Logs(LogsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LogsArgs {
+    /// The task's id.
+    pub(super) id: String,
+    /// Write on until the task ends.
+    #[arg(short, long)]
+    pub(super) follow: bool,
+    /// Begin at this place: `attempt:offset`, as JSON lines tell them.
+    #[arg(long, value_name = "PLACE")]
+    pub(super) since: Option<String>,
+}
+
+/// One task, or all that match.
+#[derive(Debug, Args)]
+pub(super) struct Which {
+    /// The task's id.
+    #[arg(required_unless_present = "condition", conflicts_with = "condition")]
+    pub(super) id: Option<String>,
+    /// All tasks that match: `state=paused action=images.*`, of `state`, `action`, `queue`, `label.NAME`, `parent` and
+    /// `older` (such as `1h`). Without `state`: those that it can be done to.
+    #[arg(long = "where", id = "condition", value_name = "CONDITIONS")]
+    pub(super) condition: Option<String>,
+    /// Do not ask before many tasks are changed.
+    #[arg(long, requires = "condition")]
+    pub(super) yes: bool,
+    /// Who does it, for the history [default: USER@HOST].
+    #[arg(long, value_name = "NAME")]
+    pub(super) by: Option<String>,
 }
 
 #[derive(Debug, Args, Default)]
@@ -285,27 +348,47 @@ pub(super) struct SubmitArgs {
     pub(super) action: String,
     /// Its input, JSON: as text, `@FILE`, or `-` for stdin [default: null].
     pub(super) input: Option<String>,
-    /// The queue [default: default].
-    #[arg(long)]
-    pub(super) queue: Option<String>,
+    #[command(flatten)]
+    pub(super) flags: SubmissionFlags,
     /// The task's id, a UUID; sent twice it is one task.
     #[arg(long)]
     pub(super) id: Option<String>,
     /// A word of your own for this wish, such as `order-7`: sent twice it is one task, as long as that is stored.
     #[arg(long, value_name = "KEY")]
     pub(super) idempotency_key: Option<String>,
-    /// From -100 to 100; higher first among tasks that wait in the store.
-    #[arg(long, allow_negative_numbers = true)]
-    pub(super) priority: Option<i16>,
-    /// A word to find the task by; once for each.
-    #[arg(long = "label", value_name = "NAME=VALUE")]
-    pub(super) labels: Vec<String>,
     /// Not before: RFC 3339, such as `2026-12-24T18:00:00Z`.
     #[arg(long, value_name = "TIME")]
     pub(super) run_at: Option<String>,
     /// Not after: RFC 3339.
     #[arg(long, value_name = "TIME")]
     pub(super) deadline: Option<String>,
+    /// The task it belongs to.
+    #[arg(long, value_name = "ID")]
+    pub(super) parent: Option<String>,
+    /// Go on when the parent has ended or is cancelled.
+    #[arg(long, requires = "parent")]
+    pub(super) outlives_parent: bool,
+    /// Wait for it to end, at most so many seconds; for ever without a number.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true)]
+    #[expect(
+        clippy::option_option,
+        reason = "absent, without a number, and with one are three things"
+    )]
+    pub(super) wait: Option<Option<f64>>,
+}
+
+/// What a task and the tasks of a schedule are submitted with.
+#[derive(Debug, Args, Default)]
+pub(super) struct SubmissionFlags {
+    /// The queue [default: default].
+    #[arg(long)]
+    pub(super) queue: Option<String>,
+    /// From -100 to 100; higher first among tasks that wait in the store.
+    #[arg(long, allow_negative_numbers = true)]
+    pub(super) priority: Option<i16>,
+    /// A word to find the task by; once for each.
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    pub(super) labels: Vec<String>,
     /// The time limit of one attempt, in seconds.
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub(super) timeout: Option<f64>,
@@ -318,20 +401,18 @@ pub(super) struct SubmitArgs {
     /// What a lost executor leads to: `rerun` or `once`.
     #[arg(long, value_name = "CHOICE")]
     pub(super) delivery: Option<String>,
-    /// The task it belongs to.
-    #[arg(long, value_name = "ID")]
-    pub(super) parent: Option<String>,
-    /// Wait for it to end, at most so many seconds; for ever without a number.
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true)]
-    #[expect(
-        clippy::option_option,
-        reason = "absent, without a number, and with one are three things"
-    )]
-    pub(super) wait: Option<Option<f64>>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
+    /// Those that match: `state=paused action=images.*`, of `state`, `action`, `queue`, `label.NAME`, `parent` and `older`
+    /// (such as `1h`).
+    #[arg(
+        long = "where",
+        value_name = "CONDITIONS",
+        conflicts_with_all = ["state", "queue", "action", "label", "parent"]
+    )]
+    pub(super) condition: Option<String>,
     /// In one of these states, joined by commas.
     #[arg(long, value_delimiter = ',')]
     pub(super) state: Vec<String>,
@@ -379,9 +460,8 @@ pub(super) struct WorkflowRunArgs {
     /// Its input, a JSON object as text or `@FILE`: values in the place of those that its `input` has.
     #[arg(long, value_name = "JSON")]
     pub(super) input: Option<String>,
-    /// The queue of the workflow's own task [default: default].
-    #[arg(long)]
-    pub(super) queue: Option<String>,
+    #[command(flatten)]
+    pub(super) flags: SubmissionFlags,
     /// A word of your own for this wish, such as `order-7`: sent twice it is one task, as long as that is stored.
     #[arg(long, value_name = "KEY")]
     pub(super) idempotency_key: Option<String>,

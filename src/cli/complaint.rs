@@ -4,7 +4,7 @@ use std::error::Error;
 
 use super::ExitStatus;
 use crate::broker::BrokerError;
-use crate::client::{ClientError, SubmitError};
+use crate::client::{ClientError, CreateScheduleError, ScheduleClientError, SubmitError};
 use crate::config::ConfigError;
 use crate::domain::{IdError, NameError};
 use crate::runtime::RuntimeError;
@@ -123,6 +123,29 @@ impl From<ClientError> for Complaint {
         match error {
             ClientError::Store(error) => error.into(),
             ClientError::Unknown(_) => Self::of(&error, ExitStatus::Failed, None),
+        }
+    }
+}
+
+impl From<ScheduleClientError> for Complaint {
+    fn from(error: ScheduleClientError) -> Self {
+        match error {
+            ScheduleClientError::Store(error) => error.into(),
+            ScheduleClientError::Unknown(_) => Self::of(&error, ExitStatus::Failed, None)
+                .with_hint("`longshore schedule list` tells those that there are"),
+        }
+    }
+}
+
+impl From<CreateScheduleError> for Complaint {
+    fn from(error: CreateScheduleError) -> Self {
+        let hint = error.hint();
+        match error {
+            CreateScheduleError::Task(error) => error.into(),
+            CreateScheduleError::Store(error) => error.into(),
+            error @ (CreateScheduleError::Spec(_) | CreateScheduleError::Refused { .. }) => {
+                Self::of(&error, ExitStatus::Failed, hint)
+            }
         }
     }
 }

@@ -19,7 +19,9 @@ use crate::action::Context;
 use crate::action::builtin::{self, Allowed, HttpRights};
 use crate::client::{Client, ClientSettings};
 use crate::config::env;
-use crate::domain::{ActionName, Failure, Payload, Submission, Task, TaskId, TaskState};
+use crate::domain::{
+    ActionName, Failure, FailurePolicy, FanOutPlan, Payload, Submission, Task, TaskId, TaskState,
+};
 use crate::runtime::Runtime;
 
 /// Tasks that run at once.
@@ -30,6 +32,9 @@ const FILES_MAX: usize = 200;
 
 /// Files that are shown by name.
 const SHOWN_MAX: usize = 5;
+
+/// How long is waited before it is looked again.
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// How long anything of the demo may take before it is called broken.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -68,19 +73,23 @@ pub(super) async fn run(common: &Common, output: Output) -> Result<ExitStatus, C
     })
 }
 
-/// Creates one sub-task for each file of a folder; answers how many.
-async fn hash_folder(context: Context, folder: PathBuf) -> Result<usize, Failure> {
+/// Creates one sub-task for each file of a folder and waits for them; answers how many.
+async fn hash_folder(context: Context, folder: PathBuf) -> Result<u32, Failure> {
     let files = files(&folder);
     context
         .log(format!("{} files below {}", files.len(), folder.display()))
         .await;
+    let mut hashes = Vec::with_capacity(files.len());
     for file in &files {
         let input = Payload::of(&json!({"program": "sha256sum", "args": ["--", file]}))?;
-        context
-            .spawn(Submission::new(action("command"), input))
-            .await?;
+        hashes.push(Submission::new(action("command"), input));
     }
-    Ok(files.len())
+    let plan = FanOutPlan {
+        on_failure: FailurePolicy::Collect,
+        ..FanOutPlan::default()
+    };
+    let hashed = context.spawn_all("hash", hashes, plan).await?;
+    Ok(context.join(&hashed).await?.total)
 }
 
 /// The files below `folder` in the order of their names, without what is hidden or built.
@@ -136,8 +145,17 @@ impl Work {
 
     /// Follows the work to its end, with a bar where somebody looks.
     async fn watch(&self, client: &Client, output: Output) -> Result<Ended, Complaint> {
-        let folder = ended(client, self.folder).await?;
-        let tree = client.tree(self.folder).await?.tasks;
+        // Its sub-tasks are there once it waits for them, or has ended.
+        let tree = loop {
+            let tree = client.tree(self.folder).await?.tasks;
+            let is_there = tree
+                .first()
+                .is_some_and(|task| task.state == TaskState::Suspended || task.state.is_final());
+            if is_there {
+                break tree;
+            }
+            let _open = client.wait(self.folder, GLANCE).await?;
+        };
         output.say(&format!(
             "submitted: 3 tasks, one of them created {} sub-tasks",
             tree.len() - 1
@@ -152,6 +170,7 @@ impl Work {
             bar.inc(1);
         }
         bar.finish_and_clear();
+        let folder = ended(client, self.folder).await?;
         let failing = ended(client, self.failing).await?;
         let answer = client
             .cancel(self.endless, "the demo has seen enough")

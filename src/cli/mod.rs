@@ -5,19 +5,25 @@ mod audit;
 mod bench;
 mod broker;
 mod complaint;
+mod condition;
 mod config;
 mod db;
 mod demo;
 mod dev;
 mod doctor;
 mod executor;
+mod logs;
 mod output;
 mod process;
 mod queue;
+mod schedule;
+mod session;
 mod shutdown;
 mod status;
+mod submission;
 mod tap;
 mod task;
+mod verbs;
 mod web;
 mod workflow;
 
@@ -87,6 +93,7 @@ async fn carry_out(cli: Cli, output: Output) -> Result<ExitStatus, Complaint> {
         Command::Task { verb } => Box::pin(task::run(&common, verb, output)).await,
         Command::Workflow { verb } => Box::pin(workflow::run(&common, verb, output)).await,
         Command::Queue { verb } => queue::run(&common, verb, output).await,
+        Command::Schedule { verb } => Box::pin(schedule::run(&common, verb, output)).await,
         Command::Tap(args) => tap::run(&common, args, output).await,
         Command::Db { verb } => db::run(&common, verb, output).await,
         Command::Broker { verb } => broker::run(&common, verb, output).await,

@@ -1,49 +1,29 @@
 //! `longshore task`.
 
-use std::io::Read;
 use std::time::Duration;
 
 use super::args::{Common, Flags, ListArgs, SubmitArgs, TaskVerb};
 use super::complaint::Complaint;
+use super::condition::Condition;
+use super::logs;
 use super::output::{self, Format, Output};
 use super::process;
+use super::session::Session;
 use super::status::ExitStatus;
-use crate::client::{Client, Waited};
+use super::submission::{payload, seconds, submission_json, time};
+use super::verbs::{self, Act};
+use crate::client::{Client, ClientError, Waited};
 use crate::config::Config;
 use crate::domain::limits::{PAGE_MAX, SIGNALS_MAX};
 use crate::domain::{
-    IdError, LogChunk, LogPosition, NewSignal, Payload, PayloadLimits, SignalName, Submission,
-    Task, TaskId, TaskState,
+    IdError, NewSignal, Payload, PayloadLimits, Progress, SignalName, Submission, Task, TaskId,
+    TaskState,
 };
-use crate::runtime::Runtime;
-use crate::store::{Cancelled, List, Listed, Signalled};
-use crate::wire::{LogChunkJson, RetryJson, SubmissionJson, TaskJson, WhyJson};
+use crate::store::{List, Listed, Signalled};
+use crate::wire::{SubmissionJson, TaskJson, WhyJson};
 
 /// How long a wait without a limit lasts: one look follows the other.
 const FOR_EVER: Duration = Duration::from_hours(24 * 365);
-
-/// Log chunks that are read at once.
-const LOG_PAGE: usize = 500;
-
-/// What a verb needs: a connection to the store, and to the broker where something is said or awaited.
-struct Session {
-    runtime: Runtime,
-    client: Client,
-}
-
-impl Session {
-    async fn open(config: &Config) -> Result<Self, Complaint> {
-        let runtime = process::connect(config, "web").await?;
-        let client = runtime.client(process::client_settings(config)).await?;
-        Ok(Self { runtime, client })
-    }
-
-    async fn close(self) {
-        let Self { runtime, client } = self;
-        drop(client); // Its last words are said before the runtime stops.
-        runtime.stop().await;
-    }
-}
 
 pub(super) async fn run(
     common: &Common,
@@ -59,7 +39,9 @@ pub(super) async fn run(
             session.close().await;
             show_end(output, &waited?)
         }
-        TaskVerb::Cancel { id, reason } => cancel(&config, id.parse()?, &reason, output).await,
+        TaskVerb::Cancel { which, reason } => {
+            verbs::run(&config, which, Act::Cancel(reason), output).await
+        }
         TaskVerb::Signal {
             id,
             name,
@@ -82,15 +64,21 @@ pub(super) async fn run(
             };
             send(&config, signal, output).await
         }
-        TaskVerb::Show { id } => {
-            let task = read(&config, id.parse()?).await?;
-            show_task(output, &task)?;
-            Ok(ExitStatus::Done)
+        TaskVerb::Resume { which } => verbs::run(&config, which, Act::Resume, output).await,
+        TaskVerb::Skip { which, returns } => {
+            let step = returns.map(|text| payload(&text, config.limits.payload));
+            let act = Act::Skip(step.transpose()?.unwrap_or_else(Payload::null));
+            verbs::run(&config, which, act, output).await
         }
+        TaskVerb::Retry { which } => verbs::run(&config, which, Act::Retry, output).await,
+        TaskVerb::Abandon { which, reason } => {
+            verbs::run(&config, which, Act::Abandon(reason), output).await
+        }
+        TaskVerb::Show { id } => show(&config, id.parse()?, output).await,
         TaskVerb::List(args) => list(&config, args, output).await,
         TaskVerb::Why { id } => why(&config, id.parse()?, output).await,
         TaskVerb::Tree { id } => tree(&config, id.parse()?, output).await,
-        TaskVerb::Logs { id } => logs(&config, id.parse()?, output).await,
+        TaskVerb::Logs(args) => logs::run(&config, args, output).await,
     }
 }
 
@@ -138,75 +126,17 @@ pub(super) async fn submit(
 }
 
 fn submission(args: SubmitArgs, limits: PayloadLimits) -> Result<Submission, Complaint> {
-    let mut labels = crate::domain::Labels::new();
-    for label in &args.labels {
-        let (name, value) = label
-            .split_once('=')
-            .ok_or_else(|| Complaint::usage(format!("`--label` is NAME=VALUE, not `{label}`")))?;
-        labels.insert(name.to_owned(), value.to_owned());
-    }
-    let time = |flag: &str, text: Option<&str>| {
-        let parse = |text: &str| {
-            text.parse().map_err(|_| {
-                Complaint::usage(format!(
-                    "`{flag}` is a time such as `2026-12-24T18:00:00Z`, not `{text}`"
-                ))
-            })
-        };
-        text.map(parse).transpose()
-    };
+    let json = submission_json(args.action, args.input.as_deref(), args.flags, limits)?;
     let json = SubmissionJson {
-        action: args.action,
-        input: args
-            .input
-            .as_deref()
-            .map(|input| payload(input, limits))
-            .transpose()?,
         id: args.id,
         idempotency_key: args.idempotency_key,
-        queue: args.queue,
-        priority: args.priority,
-        labels,
         run_at: time("--run-at", args.run_at.as_deref())?,
         deadline: time("--deadline", args.deadline.as_deref())?,
-        timeout: args.timeout.map(seconds).transpose()?,
-        retry: args.retry.map(|attempts| RetryJson {
-            attempts,
-            delay: None,
-            delay_max: None,
-        }),
-        on_failure: args.on_failure,
-        delivery: args.delivery,
         parent: args.parent,
-        ..SubmissionJson::default()
+        outlives_parent: args.outlives_parent,
+        ..json
     };
     Ok(json.into_domain(limits)?)
-}
-
-fn payload(input: &str, limits: PayloadLimits) -> Result<Payload, Complaint> {
-    let text = match input.strip_prefix('@') {
-        _ if input == "-" => {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text)?;
-            text
-        }
-        Some(path) => std::fs::read_to_string(path).map_err(|error| {
-            Complaint::usage(format!("the input cannot be read from `{path}`: {error}"))
-        })?,
-        None => input.to_owned(),
-    };
-    Payload::parse(&text, limits).map_err(|error| {
-        let cause = std::error::Error::source(&error)
-            .map(|cause| format!(" ({cause})"))
-            .unwrap_or_default();
-        Complaint::usage(format!("{error}{cause}"))
-            .with_hint("a text is JSON in quotes: '\"hello\"'")
-    })
-}
-
-fn seconds(seconds: f64) -> Result<Duration, Complaint> {
-    Duration::try_from_secs_f64(seconds)
-        .map_err(|_| Complaint::usage(format!("`{seconds}` is not a number of seconds from 0 up")))
 }
 
 fn wait_limit(limit: Option<f64>) -> Result<Duration, Complaint> {
@@ -215,36 +145,6 @@ fn wait_limit(limit: Option<f64>) -> Result<Duration, Complaint> {
         .transpose()?
         .unwrap_or(FOR_EVER)
         .min(FOR_EVER))
-}
-
-async fn cancel(
-    config: &Config,
-    id: TaskId,
-    reason: &str,
-    output: Output,
-) -> Result<ExitStatus, Complaint> {
-    let session = Session::open(config).await?;
-    let answer = session.client.cancel(id, reason).await;
-    session.close().await;
-    match answer? {
-        Cancelled::Unknown => Err(Complaint::failed(format!("there is no task `{id}`"))),
-        Cancelled::Final(TaskState::Cancelled) => {
-            output.say("it was cancelled before");
-            Ok(ExitStatus::Done)
-        }
-        Cancelled::Final(state) => Err(Complaint::failed(format!(
-            "the task is final already: {state}"
-        ))),
-        Cancelled::Accepted {
-            cancelled, running, ..
-        } => {
-            let (ended, stopping) = (cancelled.len(), running.len());
-            output.say(&format!(
-                "cancelled {ended}, asked {stopping} that run to stop"
-            ));
-            Ok(ExitStatus::Done)
-        }
-    }
 }
 
 async fn send(config: &Config, signal: NewSignal, output: Output) -> Result<ExitStatus, Complaint> {
@@ -295,11 +195,20 @@ async fn why(config: &Config, id: TaskId, output: Output) -> Result<ExitStatus, 
     Ok(ExitStatus::Done)
 }
 
-async fn read(config: &Config, id: TaskId) -> Result<Task, Complaint> {
+async fn show(config: &Config, id: TaskId, output: Output) -> Result<ExitStatus, Complaint> {
     let store = config.store.address()?.open().await?;
     let task = store.task(id).await?;
+    let history = store.history(id).await?;
     store.close().await;
-    task.ok_or_else(|| crate::client::ClientError::Unknown(id).into())
+    let task = task.ok_or(ClientError::Unknown(id))?;
+    show_task(output, &task)?;
+    if output.format() == Format::Table && !history.is_empty() {
+        output.line("\nHISTORY")?;
+        for entry in &history {
+            output.line(&entry.sentence())?;
+        }
+    }
+    Ok(ExitStatus::Done)
 }
 
 async fn read_with(client: &Client, id: TaskId) -> Result<Task, Complaint> {
@@ -313,26 +222,16 @@ async fn list(config: &Config, args: ListArgs, output: Output) -> Result<ExitSta
             args.limit
         )));
     }
-    let label = args.label.as_deref().map(|label| {
-        let pair = label
-            .split_once('=')
-            .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        pair.ok_or_else(|| Complaint::usage(format!("`--label` is NAME=VALUE, not `{label}`")))
-    });
+    let store = config.store.address()?.open().await?;
+    let list = match &args.condition {
+        Some(condition) => condition.parse::<Condition>()?.list(&*store).await?,
+        None => asked(&args)?,
+    };
     let list = List {
-        states: args
-            .state
-            .iter()
-            .map(|state| state.parse())
-            .collect::<Result<_, _>>()?,
-        queue: args.queue.as_deref().map(str::parse).transpose()?,
-        action: args.action.as_deref().map(str::parse).transpose()?,
-        label: label.transpose()?,
-        parent: args.parent.as_deref().map(str::parse).transpose()?,
         before: args.cursor.as_deref().map(str::parse).transpose()?,
         limit: args.limit,
+        ..list
     };
-    let store = config.store.address()?.open().await?;
     let listed = store.list(&list).await?;
     store.close().await;
     show_tasks(output, &listed.tasks)?;
@@ -341,6 +240,25 @@ async fn list(config: &Config, args: ListArgs, output: Output) -> Result<ExitSta
         output.say(&format!("there may be more: add `--cursor {last}`"));
     }
     Ok(ExitStatus::Done)
+}
+
+/// What the flags ask for.
+fn asked(args: &ListArgs) -> Result<List, Complaint> {
+    let label = |label: &String| {
+        let pair = label
+            .split_once('=')
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        pair.ok_or_else(|| Complaint::usage(format!("`--label` is NAME=VALUE, not `{label}`")))
+    };
+    let states = args.state.iter().map(|state| state.parse());
+    Ok(List {
+        states: states.collect::<Result<_, _>>()?,
+        queue: args.queue.as_deref().map(str::parse).transpose()?,
+        action: args.action.as_deref().map(str::parse).transpose()?,
+        labels: args.label.iter().map(label).collect::<Result<_, _>>()?,
+        parent: args.parent.as_deref().map(str::parse).transpose()?,
+        ..List::default()
+    })
 }
 
 /// Names the rows that could not be shown.
@@ -355,7 +273,7 @@ async fn tree(config: &Config, id: TaskId, output: Output) -> Result<ExitStatus,
     let listed = store.tree(id).await?;
     store.close().await;
     if listed.is_empty() {
-        return Err(crate::client::ClientError::Unknown(id).into());
+        return Err(ClientError::Unknown(id).into());
     }
     say_unreadable(output, &listed);
     let tasks = listed.tasks;
@@ -401,28 +319,6 @@ fn drawn(root: &Task, children: &std::collections::HashMap<Option<TaskId>, Vec<&
         open.extend(below(task, &format!("{indent}{rest}")));
     }
     text
-}
-
-async fn logs(config: &Config, id: TaskId, output: Output) -> Result<ExitStatus, Complaint> {
-    let store = config.store.address()?.open().await?;
-    let mut after: Option<LogPosition> = None;
-    loop {
-        let chunks = store.logs(id, after, LOG_PAGE).await?;
-        if chunks.is_empty() && after.is_none() && store.task(id).await?.is_none() {
-            return Err(crate::client::ClientError::Unknown(id).into());
-        }
-        for chunk in &chunks {
-            match output.format() {
-                Format::Table => output.text(&chunk.text)?,
-                Format::Json | Format::Jsonl => output.jsonl(&LogChunkJson::from(chunk))?,
-            }
-        }
-        after = chunks.last().map(LogChunk::end).or(after);
-        if chunks.len() < LOG_PAGE {
-            store.close().await;
-            return Ok(ExitStatus::Done);
-        }
-    }
 }
 
 fn task_of(waited: &Waited) -> &Task {
@@ -480,6 +376,7 @@ fn show_task(output: Output, task: &Task) -> Result<(), Complaint> {
                     json.output.map(|output| output.as_str().to_owned()),
                 ),
                 ("error", json.error.map(|error| error.message)),
+                ("progress", task.progress.as_ref().map(Progress::sentence)),
             ];
             for (name, value) in rows {
                 if let Some(value) = value {

@@ -89,7 +89,7 @@ async fn submit(
     let task = SubmitArgs {
         action: "workflow".to_owned(),
         input: Some(workflow.to_string()),
-        queue: args.queue,
+        flags: args.flags,
         idempotency_key: args.idempotency_key,
         wait: args.wait,
         ..SubmitArgs::default()

@@ -1,7 +1,10 @@
 //! Submitting tasks and waiting for them: what a web server does.
 
 mod error;
+mod follow;
 mod known;
+mod schedules;
+mod verbs;
 mod waiters;
 mod why;
 
@@ -11,6 +14,8 @@ use std::time::Duration;
 
 pub use crate::store::Receipt;
 pub use error::{ClientError, SubmitError};
+pub use follow::{Followed, LogFollower};
+pub use schedules::{CreateScheduleError, ScheduleClientError};
 
 use crate::background::Background;
 use crate::broker::{Broker, BrokerError, Credit, Deliveries, Outgoing, Source, Speaker};
@@ -149,6 +154,11 @@ impl Client {
         self.inner.settings.limits
     }
 
+    /// Time and chance.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.clock
+    }
+
     /// Where tasks live, for what this client has no word for.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.inner.store
@@ -285,11 +295,17 @@ impl Client {
     /// A dropped call may have stored the wish; then it is carried out.
     pub async fn cancel(&self, task: TaskId, reason: &str) -> Result<Cancelled, ClientError> {
         let answer = self.inner.store.cancel(task, reason).await?;
+        self.tell_cancelled(&answer, reason).await;
+        Ok(answer)
+    }
+
+    /// Says what was cancelled.
+    async fn tell_cancelled(&self, answer: &Cancelled, reason: &str) {
         if let Cancelled::Accepted {
             cancelled,
             running,
             ready,
-        } = &answer
+        } = answer
         {
             for facts in ready {
                 self.inner.outgoing.announce(EventKind::Woken, facts).await;
@@ -309,7 +325,6 @@ impl Client {
                 self.inner.waiters.wake(facts.id);
             }
         }
-        Ok(answer)
     }
 
     /// Sends a signal to a task: it is stored until the task takes it, and wakes the task if it waits for it. With `key`

@@ -1,9 +1,14 @@
 //! Why a task is where it is: what the store and the broker know around it.
 
+use jiff::Timestamp;
+
 use super::{Client, ClientError};
 use crate::broker::Health;
 use crate::domain::limits::AHEAD_MAX;
-use crate::domain::{Announcements, Circumstances, Task, TaskId, TaskState, Why, why};
+use crate::domain::{
+    Announcements, Circumstances, FanOut, HistoryEntry, StepName, StepProgress, Task, TaskId,
+    TaskState, Why, why,
+};
 
 impl Client {
     /// Why a task is where it is, for people; with the task that this was said of. Reads what it needs one after the
@@ -28,15 +33,52 @@ impl Client {
         } else {
             (0, 0)
         };
+        let (fan_outs, wakes_at) = self.waits_of(&task).await?;
         let circumstances = Circumstances {
+            fan_outs,
+            wakes_at,
             executors: store.executors().await?,
             ahead,
             running,
             announcements: self.announcements(),
             now: store.identity().await?.now, // Last, so that nothing above happened after it.
         };
-        let why = why(&task, &circumstances);
+        let mut why = why(&task, &circumstances);
+        // What an operator did last explains more than all that came before.
+        let history = store.history(task.id).await?;
+        why.evidence
+            .extend(history.last().map(HistoryEntry::sentence));
         Ok((task, why))
+    }
+
+    /// The sub-tasks that matter to a task that waits, and when its timer wakes it.
+    async fn waits_of(
+        &self,
+        task: &Task,
+    ) -> Result<(Vec<(StepName, FanOut)>, Option<Timestamp>), ClientError> {
+        let store = self.store();
+        let mut fan_outs = Vec::new();
+        if let (TaskState::Blocked, Some(place)) = (task.state, &task.fan_out) {
+            let counts = store.fan_out(place.parent, &place.name).await?;
+            fan_outs.extend(counts.map(|counts| (place.name.clone(), counts)));
+        }
+        let Some(waiting_for) = &task.waiting_for else {
+            return Ok((fan_outs, None));
+        };
+        for name in &waiting_for.fan_outs {
+            let counts = store.fan_out(task.id, name).await?;
+            fan_outs.extend(counts.map(|counts| (name.clone(), counts)));
+        }
+        let mut wakes_at = None;
+        if waiting_for.has_timer {
+            let steps = store.steps(task.id).await?;
+            let due = steps.into_iter().filter_map(|step| match step.progress {
+                StepProgress::Waiting { due_at, .. } => Some(due_at),
+                StepProgress::Ended { .. } => None,
+            });
+            wakes_at = due.min();
+        }
+        Ok((fan_outs, wakes_at))
     }
 
     fn announcements(&self) -> Announcements {

@@ -1,6 +1,6 @@
 //! The only place that reads the process's environment, and what else the machine says of itself.
 
-use crate::domain::ExecutorName;
+use crate::domain::{ExecutorName, Operator};
 
 use super::settings::SETTINGS;
 
@@ -22,6 +22,19 @@ pub(super) fn is_ours(name: &str) -> bool {
 pub fn host_name() -> ExecutorName {
     let host = nix::unistd::gethostname().unwrap_or_default();
     executor_name(&host.to_string_lossy())
+}
+
+/// Who uses this process, and on which host: `ann@crane-7`.
+#[expect(clippy::expect_used, reason = "the word is an operator's name")]
+pub fn operator() -> Operator {
+    let user = variables()
+        .find(|(name, _)| name == "USER")
+        .or_else(|| variables().find(|(name, _)| name == "LOGNAME"))
+        .map_or_else(|| "somebody".to_owned(), |(_, user)| user);
+    let host = nix::unistd::gethostname().unwrap_or_default();
+    Operator::new(&format!("{user}@{}", host.to_string_lossy()))
+        .or_else(|_| Operator::new("somebody"))
+        .expect("`somebody` is an operator's name")
 }
 
 /// The nearest name of an executor to `host`.

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 pub use error::ConfigError;
 use settings::{CONFIG_ENV, CONFIG_FILE, SETTINGS, Setting, setting};
-pub use value::{LogFilter, LogFormat, SecretUrl};
+pub use value::{LogFilter, LogFormat, SecretUrl, duration};
 
 use crate::action::builtin::{Allowed, Hosts};
 use crate::broker::BrokerAddress;
@@ -341,9 +341,7 @@ impl Values {
                 allowed_commands: Allowed::new(programs, inherited),
                 http_hosts: self
                     .need("executor.http_hosts", |text| Hosts::new(value::list(text)))?,
-                drain_timeout: self.need("executor.drain_timeout", |text| {
-                    value::duration(text, drain)
-                })?,
+                drain_timeout: self.need("executor.drain_timeout", |text| duration(text, drain))?,
                 create_queues: self.need("executor.create_queues", value::switch)?,
             },
             http: HttpConfig {
@@ -356,9 +354,8 @@ impl Values {
                 },
             },
             retention: RetentionConfig {
-                final_tasks: self.need("retention.final_tasks", |text| {
-                    value::duration(text, retention)
-                })?,
+                final_tasks: self
+                    .need("retention.final_tasks", |text| duration(text, retention))?,
             },
             log: LogConfig {
                 filter: self.need("log.filter", parsed)?,

@@ -111,7 +111,11 @@ impl fmt::Debug for SecretUrl {
 }
 
 /// A duration within `bounds`: `250ms`, `30s`, `5m`, `12h`, `7d`, or a number of seconds.
-pub(super) fn duration(text: &str, bounds: RangeInclusive<Duration>) -> Result<Duration, String> {
+///
+/// # Errors
+///
+/// A sentence that says what would be right.
+pub fn duration(text: &str, bounds: RangeInclusive<Duration>) -> Result<Duration, String> {
     let (number, unit) = split(text);
     let unit = if unit.is_empty() { "s" } else { unit };
     let unit = DURATIONS.iter().find(|(name, _)| *name == unit);

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use uuid::{Builder, Uuid};
 
+use super::ScheduleName;
+
 /// A text that is not an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not {expected}: `{found}`")]
@@ -94,6 +96,16 @@ impl TaskId {
     }
 }
 
+impl TaskId {
+    /// The id of the task that `schedule` submits for `due_at`: the same whoever computes it, so that a firing that is
+    /// carried out twice is one task. As old as `due_at`, so that it sorts by that.
+    pub fn of_firing(schedule: &ScheduleName, due_at: Timestamp) -> Self {
+        let key = format!("longshore:schedule:{schedule}:{}", due_at.as_microsecond());
+        let hash = Uuid::new_v5(&Uuid::NAMESPACE_URL, key.as_bytes());
+        Self::new(due_at, hash.as_u128())
+    }
+}
+
 fn uuid_v7(now: Timestamp, random: u128) -> Uuid {
     let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);
     let [_, _, _, _, _, _, random @ ..] = random.to_be_bytes();
@@ -171,6 +183,17 @@ mod tests {
         let sub_task = TaskId::of_subtask(parent, "0").as_uuid();
         assert_eq!(sub_task.as_u128() >> 80, parent.as_uuid().as_u128() >> 80);
         assert_eq!(sub_task.get_version_num(), 7);
+    }
+
+    #[test]
+    fn a_firing_has_one_id_for_each_schedule_and_time() {
+        let [nightly, hourly] = ["nightly", "hourly"].map(|name| ScheduleName::new(name).unwrap());
+        let [early, late] = [1_000, 1_001].map(|time| Timestamp::from_second(time).unwrap());
+        let id = TaskId::of_firing(&nightly, early);
+        assert_eq!(id, TaskId::of_firing(&nightly, early));
+        assert_ne!(id, TaskId::of_firing(&hourly, early));
+        assert!(id < TaskId::of_firing(&nightly, late));
+        assert_eq!(id.as_uuid().get_version_num(), 7);
     }
 
     #[test]

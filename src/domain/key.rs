@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::IdError;
 use super::limits::KEY_BYTES_MAX;
 
@@ -29,6 +31,17 @@ impl IdempotencyKey {
                 text,
             ))
         }
+    }
+
+    /// The key of an event that has none of its own: its source and its id make it one, however long they are.
+    ///
+    /// Source: CloudEvents 1.0.2, section 3.1 (`id`).
+    pub fn of_event(source: &str, id: &str) -> Self {
+        let whole = format!("{source}#{id}");
+        Self::new(&whole).unwrap_or_else(|_| {
+            let hash = Uuid::new_v5(&Uuid::NAMESPACE_URL, whole.as_bytes());
+            Self(Arc::from(hash.to_string()))
+        })
     }
 
     /// The key as text.

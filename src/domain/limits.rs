@@ -89,6 +89,44 @@ pub const LOG_CHUNK_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of log that one attempt may keep; what comes later is dropped, and the log says so.
 pub const LOG_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Entries of one task's history; the oldest go. An operator acts by hand, so it is many.
+pub const HISTORY_MAX: usize = 100;
+
+/// Bytes of a note in a task's history.
+pub const HISTORY_NOTE_BYTES_MAX: usize = 1000;
+
+/// Bytes of the name that an operator gives.
+pub const OPERATOR_BYTES_MAX: usize = 100;
+
+/// How often the progress of one attempt is stored at most: a person does not look more often, and each store is a write
+/// of the task's row.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Bytes of a progress message: one line on a terminal, with room for letters of several bytes. It travels in events.
+pub const PROGRESS_MESSAGE_BYTES_MAX: usize = 200;
+
+/// Schedules of one store. Whoever needs more submits tasks by a program of their own.
+pub const SCHEDULES_MAX: usize = 10_000;
+
+/// The shortest interval of a schedule: what is due more often is work for a task that loops.
+pub const EVERY_MIN: Duration = Duration::from_secs(1);
+
+/// Missed firings that the catch-up policy `all` makes up for, the newest: an outage of days must not become a flood.
+pub const CATCH_UP_MAX: usize = 100;
+
+/// Firings of one schedule that wait for the task of the one before. What is due beyond them is skipped.
+pub const FIRINGS_WAITING_MAX: usize = 100;
+
+/// Firings of one schedule that are remembered besides those that wait.
+pub const FIRINGS_KEPT: usize = 100;
+
+/// How late a firing may be and still be on time, for a schedule that drops what it missed. Longer than it takes until
+/// another executor keeps house, when one has died.
+pub const PUNCTUAL_MAX: Duration = Duration::from_mins(1);
+
+/// How often a firing that waits looks whether the task before it has ended: as often as an executor keeps house.
+pub const WAITING_INTERVAL: Duration = Duration::from_secs(5);
+
 /// The longest a client may ask the web server to wait in one request.
 pub const WAIT_MAX: Duration = Duration::from_mins(10);
 
@@ -98,3 +136,5 @@ const _: () = assert!(HEARTBEAT_INTERVAL.as_secs() * 3 <= LEASE_DURATION.as_secs
 const _: () = assert!(PAYLOAD_BYTES_CEILING + 64 * 1024 <= MESSAGE_BYTES_MAX);
 const _: () = assert!(PAYLOAD_BYTES_DEFAULT <= PAYLOAD_BYTES_CEILING);
 const _: () = assert!(PAYLOAD_DEPTH_MAX + 16 <= 128);
+// What is made up for can wait.
+const _: () = assert!(CATCH_UP_MAX <= FIRINGS_WAITING_MAX);

@@ -38,6 +38,29 @@ pub struct LogPosition {
     pub offset: u64,
 }
 
+impl fmt::Display for LogPosition {
+    /// As it is read back: `attempt:offset`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.attempt, self.offset)
+    }
+}
+
+impl FromStr for LogPosition {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let parts = text
+            .split_once(':')
+            .and_then(|(attempt, offset)| Some((attempt.parse().ok()?, offset.parse().ok()?)));
+        let (attempt, offset) =
+            parts.ok_or_else(|| IdError::new("a place in a log (`attempt:offset`)", text))?;
+        Ok(Self {
+            attempt: Attempt(attempt),
+            offset,
+        })
+    }
+}
+
 /// A piece of a task's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogChunk {

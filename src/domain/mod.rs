@@ -15,8 +15,10 @@ pub mod limits;
 mod log;
 mod names;
 mod payload;
+mod progress;
 mod queue;
 mod retry;
+mod schedule;
 mod secret;
 mod settlement;
 mod signal;
@@ -24,6 +26,7 @@ mod state;
 mod step;
 mod submission;
 mod task;
+mod verb;
 mod waiting;
 mod why;
 mod words;
@@ -36,10 +39,17 @@ pub use fan_out::{FailurePolicy, FanOut, FanOutPlace, FanOutPlan};
 pub use ids::{ExecutorId, IdError, OriginToken, TaskId, WebId};
 pub use key::IdempotencyKey;
 pub use log::{LogChunk, LogPosition, LogStream};
-pub use names::{ActionName, ExecutorName, NameError, QueueName, SignalName, StepName};
+pub use names::{
+    ActionName, ExecutorName, NameError, QueueName, ScheduleName, SignalName, StepName,
+};
 pub use payload::{Payload, PayloadError, PayloadLimits};
+pub use progress::Progress;
 pub use queue::QueueRecord;
 pub use retry::{RetryError, RetryPolicy};
+pub use schedule::{
+    CatchUp, Cron, CronError, Firing, FiringState, Overlap, Plan, SCHEDULE_LABEL, ScheduleError,
+    ScheduleRecord, ScheduleSpec, ScheduleState, Timing, Turn, Zone, ZoneError,
+};
 pub use secret::masked_url;
 pub use settlement::{Ending, Settlement, ending_of_crash, ending_of_failure, ending_of_loss};
 pub use signal::NewSignal;
@@ -47,6 +57,7 @@ pub use state::{IllegalTransition, TaskEvent, TaskState, Transition};
 pub use step::{Step, StepKind, StepOutcome, StepProgress, StepRecord};
 pub use submission::{Labels, NewTask, Options, Submission, SubmissionError};
 pub use task::{Attempt, Delivery, OnFailure, Task, TaskFacts};
+pub use verb::{Course, HistoryEntry, HistoryKind, Operator, Verb, VerbError, VerbKind, note};
 pub use waiting::{TIMER_MARK, WaitingFor, fan_out_mark, signal_mark};
 pub use why::{Announcements, Circumstances, Why, why};
 pub use words::duration_words;

@@ -1,4 +1,4 @@
-//! Names that people give: of actions, queues and executors.
+//! Names that people give: of actions, queues, executors and schedules.
 
 use std::fmt;
 use std::str::FromStr;
@@ -88,6 +88,14 @@ name!(
     "letters, digits, `_`, `-`, `.`, beginning with a letter or digit, at most 64",
     is_executor_name
 );
+name!(
+    /// The name of a schedule: letters, digits, `_`, `-` and `.`; begins with a letter or digit; at most 64 bytes. It is
+    /// part of a path, and the value of a label on the tasks of the schedule.
+    ScheduleName,
+    "a schedule",
+    "letters, digits, `_`, `-`, `.`, beginning with a letter or digit, at most 64",
+    is_executor_name
+);
 
 name!(
     /// The name of a step of one task, by which its outcome is found again: letters, digits and `_-./#[]=@`, at most 100
@@ -114,6 +122,16 @@ impl StepName {
     /// The step that waits for the sub-tasks which this one has spawned.
     pub fn joined(&self) -> Self {
         Self(Arc::from(format!("{self}:join")))
+    }
+
+    /// The name of the next try of a wait, after so many outcomes that were passed over.
+    #[must_use]
+    pub fn again(&self, passed: u32) -> Self {
+        let first = self
+            .0
+            .split_once(":again:")
+            .map_or(&*self.0, |(first, _)| first);
+        Self(Arc::from(format!("{first}:again:{passed}")))
     }
 
     /// The name that a row says: also one that Longshore has given.
@@ -190,6 +208,10 @@ mod tests {
             assert!(QueueName::new(wrong).is_err(), "{wrong}");
         }
         assert!(ExecutorName::new("x1.example").is_ok());
+        assert!(ScheduleName::new("nightly.report-2").is_ok());
+        for wrong in ["", ".", "..", "a/b", "a b", &"a".repeat(65)] {
+            assert!(ScheduleName::new(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::submission::{Labels, Options};
 use super::{
     ActionName, ExecutorId, Failure, FanOutPlace, IdError, IdempotencyKey, OriginToken, Payload,
-    QueueName, TaskId, TaskState, WaitingFor,
+    Progress, QueueName, TaskId, TaskState, WaitingFor,
 };
 
 /// The number of a run of a task, counted from 1; 0 before the first. It is the fencing token: a write that
@@ -141,6 +141,8 @@ pub struct Task {
     pub cancel_requested_at: Option<Timestamp>,
     /// What wakes it while it is suspended.
     pub waiting_for: Option<WaitingFor>,
+    /// How far an attempt last said that it is.
+    pub progress: Option<Progress>,
 }
 
 /// What announcements, events and taps say of a task: ids and routing facts, never a payload.
@@ -203,6 +205,7 @@ impl Task {
             finished_at: None,
             cancel_requested_at: None,
             waiting_for: None,
+            progress: None,
         }
     }
 

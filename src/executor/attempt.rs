@@ -11,7 +11,7 @@ use super::lease::FENCE_GRACE;
 use super::running::Running;
 use super::{STOP_GRACE, Shared, trial};
 use crate::action::durable::{Drive, Driven};
-use crate::action::{Context, Stop};
+use crate::action::{Context, Host, Stop};
 use crate::clock::Pauses;
 use crate::domain::{
     Ending, Failure, FanOutPlace, Settlement, Task, TaskFacts, TaskState, ending_of_failure,
@@ -132,6 +132,32 @@ pub(super) async fn until_it_ends(
     limit: Option<Duration>,
 ) -> Finished {
     let host = Arc::new(AttemptHost::new(Arc::clone(shared), Arc::clone(task)));
+    let finished = {
+        let action = carry_out(shared, task, running, limit, &host);
+        tokio::select! {
+            biased;
+            finished = action => finished,
+            () = said(&host) => None, // Never: it goes on for as long as there is a host.
+        }
+    };
+    host.progress().finish().await;
+    finished
+}
+
+/// Stores what the action says of its progress, and never ends.
+async fn said(host: &AttemptHost) {
+    host.progress().carry().await;
+    std::future::pending::<()>().await;
+}
+
+async fn carry_out(
+    shared: &Arc<Shared>,
+    task: &Arc<Task>,
+    running: &Running,
+    limit: Option<Duration>,
+    host: &Arc<AttemptHost>,
+) -> Finished {
+    let host: Arc<dyn Host> = Arc::<AttemptHost>::clone(host);
     let context = Context::new(Arc::clone(task), host, running.stop());
     let stopped = context.clone();
     // What runs before the first await is the action's own code as well, and may panic.
@@ -157,6 +183,7 @@ pub(super) async fn until_it_ends(
         () = over => running.ask(Stop::TimeLimit),
         _ = stopped.stopped() => {}
     }
+    journal.stop();
     let grace = match *running.stop().borrow() {
         Some(Stop::LeaseEnds) => FENCE_GRACE,
         _ => STOP_GRACE,
@@ -170,9 +197,10 @@ pub(super) async fn until_it_ends(
 
 /// Says in the task's log which stored steps an action that has ended did not ask for.
 async fn told_of_changes(context: &Context, driven: Driven) -> Driven {
+    // One that fails may have failed before it came to them.
     let names = match &driven {
-        Driven::Ended(_) => context.journal().not_asked_for(),
-        Driven::Suspended { .. } => return driven,
+        Driven::Ended(Ok(_)) => context.journal().not_asked_for(),
+        Driven::Ended(Err(_)) | Driven::Suspended { .. } => return driven,
     };
     if !names.is_empty() {
         let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();

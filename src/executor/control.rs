@@ -8,8 +8,11 @@ use super::Shared;
 use crate::action::Stop;
 use crate::broker::{Credit, Delivery};
 use crate::domain::limits::SIGNALS_MAX;
-use crate::domain::{ExecutorId, NewSignal, Payload, SignalName, TaskFacts, TaskId, TaskState};
-use crate::store::{Cancelled, Signalled, StoreError};
+use crate::domain::{
+    ExecutorId, IdempotencyKey, NewSignal, Operator, Payload, SignalName, TaskFacts, TaskId,
+    TaskState, Verb, VerbError, note,
+};
+use crate::store::{Cancelled, Operated, Signalled, StoreError};
 use crate::wire::{Event, EventKind, parse_events};
 
 /// Signals that may be carried out at once.
@@ -17,6 +20,9 @@ pub(super) const CREDIT: Credit = 32;
 
 /// Said when a cancel came without a reason.
 const NO_REASON: &str = "cancelled by request";
+
+/// Who gave a task up when the signal does not say so.
+const NOBODY: &str = "a signal";
 
 /// Carries out one message of signals or nudges.
 pub(super) async fn carry_out(shared: &Arc<Shared>, delivery: Delivery) {
@@ -43,6 +49,10 @@ pub(super) async fn carry_out(shared: &Arc<Shared>, delivery: Delivery) {
                     return delivery.reject();
                 }
             },
+            EventKind::AbandonRequested => {
+                let ask = || abandon(shared, &event);
+                shared.until_answered(event.task, ask).await
+            }
             EventKind::Signalled => {
                 look_again(shared, &event).await;
                 continue;
@@ -55,7 +65,8 @@ pub(super) async fn carry_out(shared: &Arc<Shared>, delivery: Delivery) {
             | EventKind::Suspended
             | EventKind::Retried
             | EventKind::Released
-            | EventKind::Woken => {
+            | EventKind::Woken
+            | EventKind::Progressed => {
                 tracing::warn!(event.kind = %event.kind, "A signal is not one that can be carried out: ignored");
                 continue;
             }
@@ -82,16 +93,15 @@ fn signal_of(shared: &Arc<Shared>, event: &Event) -> Result<NewSignal, String> {
     let payload = event.data.payload.clone().unwrap_or_else(Payload::null);
     // Sent again, the same event is the same signal.
     let key = match &event.data.key {
-        Some(key) => key.clone(),
-        None => format!("{}#{}", event.source, event.id),
+        Some(key) => key
+            .parse()
+            .map_err(|error| format!("`data.key`: {error}"))?,
+        None => IdempotencyKey::of_event(&event.source, &event.id),
     };
     Ok(NewSignal {
         task: event.task,
         name: SignalName::new(name).map_err(|error| format!("`data.signal`: {error}"))?,
-        key: Some(
-            key.parse()
-                .map_err(|error| format!("`data.key`: {error}"))?,
-        ),
+        key: Some(key),
         payload: payload
             .within(shared.limits)
             .map_err(|error| format!("`data.payload`: {error}"))?,
@@ -179,6 +189,37 @@ async fn cancel(shared: &Arc<Shared>, event: &Event) -> Result<(), StoreError> {
             for (task, executor) in running {
                 nudge(shared, task, executor, nudged, reason).await;
             }
+        }
+    }
+    Ok(())
+}
+
+/// Gives up a paused task, or reports one that was given up by somebody who may not report it.
+async fn abandon(shared: &Arc<Shared>, event: &Event) -> Result<(), StoreError> {
+    let reason = event.data.reason.as_deref().unwrap_or(Verb::ABANDONED);
+    let verb = Verb::Abandon {
+        reason: note(reason),
+    };
+    let Ok(by) = Operator::new(&event.source).or_else(|_| Operator::new(NOBODY)) else {
+        return Ok(()); // The word is an operator's name.
+    };
+    match shared.store.operate(event.task, &verb, &by).await? {
+        Operated::Moved { task, ready } => {
+            for facts in &ready {
+                shared.outgoing.announce(EventKind::Woken, facts).await;
+            }
+            shared.outgoing.report(task);
+        }
+        Operated::Refused(VerbError::State {
+            state: TaskState::Failed,
+            ..
+        }) => {
+            if let Some(task) = shared.group.look(event.task).await? {
+                shared.outgoing.report(task.facts());
+            }
+        }
+        Operated::Unknown | Operated::Refused(_) | Operated::Copied(_) => {
+            tracing::info!(task.id = %event.task, "Task `{}` is not paused: it is not given up", event.task);
         }
     }
     Ok(())

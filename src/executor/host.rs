@@ -11,11 +11,12 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::Shared;
+use super::progress::ProgressKeeper;
 use crate::action::{Host, SpawnBatch, SpawnedAs, Stop};
 use crate::domain::limits::{BATCH_MAX, LOG_BYTES_MAX};
 use crate::domain::{
-    Failure, FanOut, FanOutPlace, LogChunk, LogPosition, LogStream, NewTask, Payload, SignalName,
-    Step, StepName, StepRecord, Submission, Task, TaskId,
+    Failure, FanOut, FanOutPlace, LogChunk, LogPosition, LogStream, NewTask, Payload,
+    PayloadLimits, SignalName, Step, StepName, StepRecord, Submission, Task, TaskId,
 };
 use crate::store::{Recorded, Spawn, Spawned, StoreError, TakeSignal, TookSignal};
 use crate::wire::EventKind;
@@ -31,16 +32,23 @@ pub(super) struct AttemptHost {
     begun_at: Duration,
     /// Bytes of log so far, kept or not.
     logged: AtomicU64,
+    progress: ProgressKeeper,
 }
 
 impl AttemptHost {
     pub(super) fn new(shared: Arc<Shared>, task: Arc<Task>) -> Self {
         Self {
             begun_at: shared.clock.monotonic(),
+            progress: ProgressKeeper::new(Arc::clone(&shared), Arc::clone(&task)),
             shared,
             task,
             logged: AtomicU64::new(0),
         }
+    }
+
+    /// How far the attempt says that it is.
+    pub(super) fn progress(&self) -> &ProgressKeeper {
+        &self.progress
     }
 
     /// Asks the store until it has answered. Never returns when the executor stops meanwhile.
@@ -142,6 +150,10 @@ impl Host for AttemptHost {
 
     fn chance(&self) -> f64 {
         self.shared.clock.chance()
+    }
+
+    fn payload_limits(&self) -> PayloadLimits {
+        self.shared.limits
     }
 
     async fn may_go_on(&self) {
@@ -314,6 +326,10 @@ impl Host for AttemptHost {
         if let Err(error) = self.shared.logs.call(chunk).await {
             tracing::debug!(task.id = %self.task.id, error = %error, "A piece of log of task `{}` is lost", self.task.id);
         }
+    }
+
+    fn report_progress(&self, counts: (u64, Option<u64>), message: &str) {
+        self.progress.say(counts, message);
     }
 }
 

@@ -82,6 +82,8 @@ async fn renew_again_and_again(
     let mut health = shared.broker.health();
     let mut tokens = shared.token.changes();
     let mut haste_until = Duration::ZERO;
+    // As the store knows it, which believes the best of whoever enters.
+    let mut is_token_held = true;
     loop {
         // A change of the connection means that somebody may be told of our death: the lease says otherwise, at once.
         let is_connection_changed = tokio::select! {
@@ -100,8 +102,14 @@ async fn renew_again_and_again(
                 shared.running.unfence();
                 renewed.send_replace(asked_at); // Not the time of the answer: the store counts from before that.
                 pauses.reset();
+                if is_token_held == is_down && store.note_token(shared.id, !is_down).await.is_ok() {
+                    is_token_held = !is_down;
+                }
                 let pulse = asked_at.saturating_sub(*shared.pulse.borrow());
-                pause = if is_down || asked_at < haste_until || pulse > PULSE_MAX {
+                // Until the store knows of the token: silence looks like death.
+                let is_hasty =
+                    is_down || !is_token_held || asked_at < haste_until || pulse > PULSE_MAX;
+                pause = if is_hasty {
                     HASTE_INTERVAL
                 } else {
                     HEARTBEAT_INTERVAL

@@ -11,6 +11,7 @@
 //! | `host` | what actions need of it: their steps, signals and sub-tasks in the store |
 //! | `control` | carries out signals and nudges |
 //! | `submissions` | stores whole tasks that came by the broker |
+//! | `progress` | stores how far attempts are |
 //! | `drain` | ends: waits, then gives back |
 
 mod attempt;
@@ -20,6 +21,7 @@ mod host;
 mod idle;
 mod intake;
 mod lease;
+mod progress;
 mod running;
 mod slots;
 mod submissions;
@@ -40,8 +42,8 @@ use crate::broker::{Broker, BrokerError, Deliveries, Outgoing, Source, Speaker};
 use crate::clock::{Clock, Pauses};
 use crate::domain::limits::LEASE_DURATION;
 use crate::domain::{
-    ExecutorId, ExecutorName, ExecutorRecord, ExecutorState, LogChunk, PayloadLimits, QueueName,
-    Slots, TaskId,
+    ExecutorId, ExecutorName, ExecutorRecord, ExecutorState, LogChunk, PayloadLimits, Progress,
+    QueueName, Slots, TaskId,
 };
 use crate::store::{Below, GroupCommit, Grouped, Store, StoreError};
 pub use drain::Drained;
@@ -131,6 +133,7 @@ struct Shared {
     store: Arc<dyn Store>,
     group: GroupCommit,
     logs: Grouped<LogChunk, ()>,
+    progress: Grouped<(TaskId, Progress), bool>,
     broker: Arc<dyn Broker>,
     outgoing: Outgoing,
     clock: Arc<dyn Clock>,
@@ -249,6 +252,11 @@ impl Executor {
                     .map(|()| vec![(); chunks.len()])
             }
         });
+        let progress_store = Arc::clone(&store);
+        let progress = Grouped::start(&carriers, move |words: Vec<(TaskId, Progress)>| {
+            let store = Arc::clone(&progress_store);
+            async move { store.note_progress(id, &words).await }
+        });
         let speaker = Arc::new(Speaker::executor(id, Arc::clone(&clock)));
         let outgoing = Outgoing::start(&carriers, Arc::clone(&broker), speaker);
         let running = RunningAttempts::default();
@@ -259,6 +267,7 @@ impl Executor {
             store,
             group,
             logs,
+            progress,
             broker,
             outgoing,
             clock,

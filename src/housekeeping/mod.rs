@@ -1,9 +1,10 @@
-//! What time alone moves: due tasks, deadlines, executors that are gone, retention. It runs in every executor;
+//! What time alone moves: due tasks, deadlines, schedules, executors that are gone, retention. It runs in every executor;
 //! the store lets each row be taken by one of them, so it moves by itself when a process dies.
 //!
 //! An executor is lost when its lease has ended. The broker's death notices (`deaths`) let that be found sooner.
 
 mod deaths;
+mod schedules;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -81,6 +82,8 @@ struct House {
     clock: Arc<dyn Clock>,
     /// When the store has answered; on the process's monotonic clock.
     answers: Mutex<Option<Answers>>,
+    /// When it last did not; on the same clock.
+    failed_at: Mutex<Option<Duration>>,
 }
 
 /// What one pass did.
@@ -97,7 +100,9 @@ pub struct Kept {
     pub taken_over: usize,
     /// Tasks that were deleted.
     pub pruned: u64,
-    /// How long until the next task is due.
+    /// Tasks that schedules submitted.
+    pub fired: usize,
+    /// How long until the next task or schedule is due.
     pub next_in: Option<Duration>,
 }
 
@@ -117,6 +122,7 @@ impl Housekeeper {
             outgoing,
             clock,
             answers: Mutex::default(),
+            failed_at: Mutex::default(),
         };
         Self {
             house: Arc::new(house),
@@ -126,7 +132,7 @@ impl Housekeeper {
         }
     }
 
-    /// Begins to listen for death notices, until `background` stops.
+    /// Begins to listen for death notices, and to look for deaths of which there is none, until `background` stops.
     ///
     /// # Errors
     ///
@@ -139,6 +145,7 @@ impl Housekeeper {
             .await?;
         let (house, stop) = (Arc::clone(&self.house), background.clone());
         background.spawn(deaths::hear(house, notices, stop));
+        background.spawn(deaths::look(Arc::clone(&self.house), background.clone()));
         Ok(())
     }
 
@@ -154,6 +161,7 @@ impl Housekeeper {
                         .max(INTERVAL_MIN)
                 }
                 Err(error) => {
+                    self.house.has_failed();
                     tracing::debug!(error = %error, "Housekeeping failed; it is repeated soon");
                     RETRY_INTERVAL
                 }
@@ -209,6 +217,9 @@ impl Housekeeper {
         if house.answers_for() >= LEASE_DURATION {
             kept.taken_over = house.take_over(None).await?;
         }
+        let fired = house.fire().await?;
+        kept.fired = fired.created.len();
+        kept.next_in = kept.next_in.into_iter().chain(fired.next_in).min();
         Ok(kept)
     }
 }
@@ -243,6 +254,26 @@ impl House {
                 return Ok(count);
             }
         }
+    }
+
+    /// Notes that the store did not answer.
+    fn has_failed(&self) {
+        let now = self.clock.monotonic();
+        *self
+            .failed_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+
+    /// As [`House::answers_for`], and without a single failure.
+    fn is_steady_for(&self) -> Duration {
+        let answers_for = self.answers_for();
+        let failed_at = *self
+            .failed_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.monotonic();
+        failed_at.map_or(answers_for, |at| answers_for.min(now.saturating_sub(at)))
     }
 
     /// Takes over the tasks of executors whose lease has ended, or of `whose` alone, at most a batch; how many.

@@ -1,13 +1,16 @@
 //! The HTTP interface. Bodies are the types of `wire`; errors are RFC 9457 problems with a hint.
 
 mod callbacks;
+mod follow;
 mod health;
 mod problem;
 mod request;
+mod schedules;
 mod signals;
 mod submit;
 mod taps;
 mod tasks;
+mod verbs;
 
 use std::fmt;
 use std::future::Future;
@@ -16,7 +19,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use tokio::net::TcpListener;
 
 pub use problem::Problem;
@@ -56,12 +59,25 @@ pub fn router(app: App) -> Router {
         .route("/v1/tasks/{id}/wait", get(tasks::wait))
         .route("/v1/tasks/{id}/tree", get(tasks::tree))
         .route("/v1/tasks/{id}/logs", get(tasks::logs))
+        .route("/v1/tasks/{id}/events", get(follow::events))
         .route("/v1/tasks/{id}/why", get(tasks::why))
-        .route("/v1/tasks/{id}/cancel", post(tasks::cancel))
         .route("/v1/tasks/{id}/signals/{name}", post(signals::signal))
         .route("/v1/callbacks/{task}/{token}", post(callbacks::answer))
+        .route("/v1/tasks/{id}/history", get(verbs::history))
+        .route("/v1/tasks/{id}/cancel", post(verbs::cancel))
+        .route("/v1/tasks/{id}/resume", post(verbs::resume))
+        .route("/v1/tasks/{id}/skip", post(verbs::skip))
+        .route("/v1/tasks/{id}/retry", post(verbs::retry))
+        .route("/v1/tasks/{id}/abandon", post(verbs::abandon))
         .route("/v1/queues", get(tasks::queues))
         .route("/v1/executors", get(tasks::executors))
+        .route("/v1/schedules", post(schedules::create))
+        .route("/v1/schedules", get(schedules::list))
+        .route("/v1/schedules/{name}", get(schedules::show))
+        .route("/v1/schedules/{name}", delete(schedules::delete))
+        .route("/v1/schedules/{name}/pause", post(schedules::pause))
+        .route("/v1/schedules/{name}/resume", post(schedules::resume))
+        .route("/v1/schedules/{name}/trigger", post(schedules::trigger))
         .route("/v1/taps", get(taps::listen))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::Problem;
 use crate::domain::limits::{PAGE_DEFAULT, PAGE_MAX};
-use crate::domain::{IdError, TaskId};
+use crate::domain::{IdError, ScheduleName, TaskId};
 use crate::wire::nearest;
 
 /// The task that the path names.
@@ -26,6 +26,23 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
         text.parse()
             .map(Self)
             .map_err(|error: IdError| Problem::bad_request(error.to_string()))
+    }
+}
+
+/// The schedule that the path names.
+#[derive(Debug, Clone)]
+pub(super) struct NamedSchedule(pub(super) ScheduleName);
+
+impl<S: Send + Sync> FromRequestParts<S> for NamedSchedule {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        let Path(text) =
+            path.map_err(|_| Problem::bad_request("not a name of a schedule: it is not UTF-8"))?;
+        let name = ScheduleName::new(&text);
+        name.map(Self)
+            .map_err(|error| Problem::bad_request(error.to_string()))
     }
 }
 

@@ -34,13 +34,15 @@ pub(super) async fn signal(
     let wrong = |error: &dyn std::fmt::Display| Problem::bad_request(error.to_string());
     let task: TaskId = id.parse().map_err(|error| wrong(&error))?;
     let name = SignalName::new(&name).map_err(|error| wrong(&error))?;
-    check_content_type(&headers)?;
+    let body = body.map_err(|rejection| too_large(&rejection, app.client.limits()))?;
+    if !body.is_empty() {
+        check_content_type(&headers)?;
+    }
     let key = given_key(&headers)?;
     let key = key
         .map(|key| key.parse::<IdempotencyKey>())
         .transpose()
         .map_err(|error| wrong(&error))?;
-    let body = body.map_err(|rejection| too_large(&rejection, app.client.limits()))?;
     let signal = NewSignal {
         task,
         name,

@@ -16,7 +16,7 @@ use crate::broker::{Health, Since};
 use crate::tap::{Filter, Seen, Tap};
 
 /// How often a silent stream says that it lives, so that proxies keep it.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -35,13 +35,7 @@ pub(super) async fn listen(
     headers: HeaderMap,
     Asked(query): Asked<TapQuery>,
 ) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, Problem> {
-    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
-    let since = match (last, query.since.as_deref()) {
-        (Some(last), _) => Since::Offset(offset("Last-Event-ID", last)?.saturating_add(1)),
-        (None, None | Some("next")) => Since::Next,
-        (None, Some("first")) => Since::First,
-        (None, Some(since)) => Since::Offset(offset("since", since)?),
-    };
+    let since = since(&headers, query.since.as_deref())?;
     let filter = Filter::new(
         query
             .filter
@@ -49,13 +43,7 @@ pub(super) async fn listen(
             .split(',')
             .map(str::to_owned),
     );
-    // A tap that is open outlives the broker's absence; one that cannot begin says so instead of nothing.
-    if let Health::Down(reason) = app.broker.health().borrow().clone() {
-        return Err(away(&format!("the broker does not answer: {reason}")));
-    }
-    let tap = Tap::open(&app.broker, filter, since)
-        .await
-        .map_err(|error| away(&error.to_string()))?;
+    let tap = open(&app, filter, since).await?;
     let events = futures_util::stream::unfold(tap, |mut tap| async move {
         let seen = tap.next().await?;
         Some((Ok(sse_event(seen)), tap))
@@ -63,12 +51,33 @@ pub(super) async fn listen(
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
+/// Where a request begins: after the last event that it saw, or where it says.
+pub(super) fn since(headers: &HeaderMap, asked: Option<&str>) -> Result<Since, Problem> {
+    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    Ok(match (last, asked) {
+        (Some(last), _) => Since::Offset(offset("Last-Event-ID", last)?.saturating_add(1)),
+        (None, None | Some("next")) => Since::Next,
+        (None, Some("first")) => Since::First,
+        (None, Some(since)) => Since::Offset(offset("since", since)?),
+    })
+}
+
+/// Opens a tap. One that is open outlives the broker's absence; one that cannot begin says so instead of nothing.
+pub(super) async fn open(app: &App, filter: Filter, since: Since) -> Result<Tap, Problem> {
+    if let Health::Down(reason) = app.broker.health().borrow().clone() {
+        return Err(away(&format!("the broker does not answer: {reason}")));
+    }
+    Tap::open(&app.broker, filter, since)
+        .await
+        .map_err(|error| away(&error.to_string()))
+}
+
 fn away(detail: &str) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
         .with_hint("try again when `/readyz` says that the broker is up")
 }
 
-fn sse_event(seen: Seen) -> sse::Event {
+pub(super) fn sse_event(seen: Seen) -> sse::Event {
     match seen {
         Seen::Event { event, offset, .. } => {
             let data = serde_json::to_string(&event.to_envelope()).unwrap_or_default();

@@ -3,19 +3,16 @@
 use std::str::FromStr;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::request::{Asked, Named, page_limit};
-use super::submit::{too_large, wait_limit};
-use super::{App, Problem};
+use super::submit::wait_limit;
+use super::{App, Problem, follow};
 use crate::client::Waited;
-use crate::domain::{Attempt, LogChunk, LogPosition, TaskState};
-use crate::store::{Cancelled, List, Listed};
+use crate::store::{List, Listed};
 use crate::wire::{
     ExecutorJson, LogChunkJson, QueueJson, TaskJson, TaskPage, UnreadableJson, WhyJson,
 };
@@ -78,9 +75,9 @@ fn asked(query: &ListQuery) -> Result<List, Problem> {
     let states = states
         .map(|word| parameter("state", word))
         .collect::<Result<_, _>>()?;
-    let label = match query.label.as_deref().map(|label| label.split_once('=')) {
-        None => None,
-        Some(Some((name, value))) => Some((name.to_owned(), value.to_owned())),
+    let labels = match query.label.as_deref().map(|label| label.split_once('=')) {
+        None => Vec::new(),
+        Some(Some((name, value))) => vec![(name.to_owned(), value.to_owned())],
         Some(None) => {
             return Err(Problem::bad_request(
                 "`label` is not of the form `name=value`",
@@ -91,10 +88,11 @@ fn asked(query: &ListQuery) -> Result<List, Problem> {
         states,
         queue: optional("queue", query.queue.as_deref())?,
         action: optional("action", query.action.as_deref())?,
-        label,
+        labels,
         parent: optional("parent", query.parent.as_deref())?,
         before: optional("cursor", query.cursor.as_deref())?,
         limit: page_limit(query.limit.as_deref())?,
+        ..List::default()
     })
 }
 
@@ -150,66 +148,32 @@ pub(super) struct LogsPage {
     next: Option<String>,
 }
 
-/// `GET /v1/tasks/{id}/logs?after=1:4096`: pieces of the log in order, with a cursor to what follows.
+/// `GET /v1/tasks/{id}/logs?after=1:4096`: pieces of the log in order, with a cursor to what follows. To those who accept
+/// server-sent events: the same as a stream that ends with the task.
 pub(super) async fn logs(
     State(app): State<App>,
     Named(id): Named,
+    headers: HeaderMap,
     Asked(query): Asked<LogsQuery>,
-) -> Result<Json<LogsPage>, Problem> {
-    let after = query.after.as_deref().map(log_position).transpose()?;
+) -> Result<Response, Problem> {
+    let after = optional("after", query.after.as_deref())?;
+    let accepted = headers
+        .get(header::ACCEPT)
+        .and_then(|types| types.to_str().ok());
+    if accepted.is_some_and(|types| types.contains("text/event-stream")) {
+        let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+        let after = optional("Last-Event-ID", last)?.or(after);
+        app.client.task(id).await?;
+        return Ok(follow::logs(&app, id, after).into_response());
+    }
     let limit = page_limit(query.limit.as_deref())?;
     let chunks = app.client.logs(id, after, limit).await?;
-    let next = chunks
-        .last()
-        .map(LogChunk::end)
-        .map(|end| format!("{}:{}", end.attempt, end.offset));
+    let next = chunks.last().map(|last| last.end().to_string());
     Ok(Json(LogsPage {
         chunks: chunks.iter().map(LogChunkJson::from).collect(),
         next,
-    }))
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct CancelBody {
-    reason: Option<String>,
-}
-
-/// `POST /v1/tasks/{id}/cancel`: 200 when the task is cancelled, 202 when it runs and was asked to stop, 409 when
-/// it had ended otherwise.
-pub(super) async fn cancel(
-    State(app): State<App>,
-    Named(id): Named,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Problem> {
-    let body = body.map_err(|rejection| too_large(&rejection, app.client.limits()))?;
-    let body: CancelBody = if body.is_empty() {
-        CancelBody::default()
-    } else {
-        crate::wire::parse_object(&body)?
-    };
-    let reason = body
-        .reason
-        .unwrap_or_else(|| "cancelled over HTTP".to_owned());
-    let reason: String = reason
-        .replace('\0', "\u{fffd}")
-        .chars()
-        .take(1000)
-        .collect();
-    let status = match app.client.cancel(id, &reason).await? {
-        Cancelled::Unknown => return Err(crate::client::ClientError::Unknown(id).into()),
-        Cancelled::Final(TaskState::Cancelled) => StatusCode::OK,
-        Cancelled::Final(state) => {
-            let detail = format!("the task `{id}` is final already: {state}");
-            return Err(Problem::new(StatusCode::CONFLICT, detail));
-        }
-        Cancelled::Accepted { running, .. } if running.iter().any(|(task, _)| *task == id) => {
-            StatusCode::ACCEPTED
-        }
-        Cancelled::Accepted { .. } => StatusCode::OK,
-    };
-    let task = app.client.task(id).await?;
-    Ok((status, Json(TaskJson::from(&task))).into_response())
+    })
+    .into_response())
 }
 
 /// `GET /v1/queues`.
@@ -249,19 +213,4 @@ where
     T::Err: std::fmt::Display,
 {
     text.map(|text| parameter(name, text)).transpose()
-}
-
-fn log_position(text: &str) -> Result<LogPosition, Problem> {
-    let parts = text
-        .split_once(':')
-        .and_then(|(attempt, offset)| Some((attempt.parse().ok()?, offset.parse().ok()?)));
-    let (attempt, offset) = parts.ok_or_else(|| {
-        Problem::bad_request(format!(
-            "`after` is not of the form `attempt:offset`: `{text}`"
-        ))
-    })?;
-    Ok(LogPosition {
-        attempt: Attempt(attempt),
-        offset,
-    })
 }

@@ -117,6 +117,7 @@ impl LostExecutor {
             "attempt": row.attempt,
             "executor": {"id": id, "name": name, "host": host, "pid": pid},
             "last_log_lines": last_words,
+            "last_progress": row.progress(),
         }))
     }
 }

@@ -12,8 +12,8 @@ use super::row::{TaskRow, failure_text};
 use super::time::{Time, micros};
 use super::{IdleFound, IdleLook, Settled, StoreError, TakenOver};
 use crate::domain::{
-    Ending, ExecutorId, Failure, FanOutPlace, IllegalTransition, Settlement, StepName, Task,
-    TaskEvent, TaskFacts, TaskId, TaskState, ending_of_crash, ending_of_loss,
+    Ending, ExecutorId, Failure, FanOutPlace, IllegalTransition, Settlement, Task, TaskEvent,
+    TaskFacts, TaskId, TaskState, ending_of_crash, ending_of_loss,
 };
 
 /// The largest number of an attempt that a row can hold. A claim never counts beyond it, and nothing runs with it: it
@@ -95,15 +95,15 @@ pub(super) struct Change {
     pub(super) wakes_at: Option<Time>,
     /// Where its end is counted.
     pub(super) fan_out: Option<FanOutPlace>,
-    /// The step that failed and is to run again with the next attempt.
-    pub(super) step_again: Option<StepName>,
+    /// Whether another attempt follows because this one failed: then its steps that failed run again.
+    pub(super) is_retried: bool,
 }
 
 impl Change {
     /// What `settlement` makes of its task.
     pub(super) fn of(settlement: &Settlement) -> Result<Self, StoreError> {
         let (mut output, mut error, mut failures, mut pause) = (None, None, 0, None);
-        let (mut suspension, mut step_again) = (None, None);
+        let (mut suspension, mut is_retried) = (None, false);
         match &settlement.ending {
             Ending::Succeeded(payload) => output = Some(payload.as_str().to_owned()),
             Ending::Failed(failure) | Ending::Paused(failure) => {
@@ -115,7 +115,7 @@ impl Change {
             } => {
                 (error, failures) = (Some(failure_text(failure)), 1);
                 pause = Some(micros(*until_next));
-                step_again.clone_from(&failure.step);
+                is_retried = true;
             }
             Ending::Cancelled(failure) => error = Some(failure_text(failure)),
             Ending::Released => {}
@@ -144,13 +144,13 @@ impl Change {
                 .map(Time::from),
             waiting_for: suspension.map(|(waiting_for, _)| waiting_for),
             fan_out: settlement.fan_out.clone(),
-            step_again,
+            is_retried,
         })
     }
 
     /// Whether more than the task's own row may change with it.
     pub(super) fn goes_beyond_its_row(&self) -> bool {
-        self.fan_out.is_some() || self.waiting_for.is_some() || self.step_again.is_some()
+        self.fan_out.is_some() || self.waiting_for.is_some() || self.is_retried
     }
 
     /// What becomes of a task whose executor is gone. It is not the task's failure, so no failure is counted.

@@ -98,6 +98,9 @@ pub(super) struct StepRow {
 /// The word for a step that waits.
 const WAITING: &str = "waiting";
 
+/// The word for a step that has failed, and is to run again when another attempt of its task is made for that.
+const RETRYABLE: &str = "retryable";
+
 impl StepRow {
     /// The step that the row says.
     pub(super) fn into_step(self) -> Result<Step, StoreError> {
@@ -123,7 +126,7 @@ impl StepRow {
                     "done" => StepOutcome::Done(payload(self.output.as_deref())?),
                     "skipped" => StepOutcome::Skipped(payload(self.output.as_deref())?),
                     "expired" => StepOutcome::Expired,
-                    "failed" => {
+                    "failed" | RETRYABLE => {
                         let text = self.error.as_deref().unwrap_or_default();
                         StepOutcome::Failed(row.read("error", failure(text))?)
                     }
@@ -184,7 +187,11 @@ impl StepText {
                     }
                     StepOutcome::Failed(failure) => {
                         text.error = Some(failure_text(failure));
-                        "failed"
+                        if failure.is_retryable() {
+                            RETRYABLE
+                        } else {
+                            "failed"
+                        }
                     }
                     StepOutcome::Expired => "expired",
                 };

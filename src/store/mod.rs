@@ -14,14 +14,18 @@ mod durable_row;
 mod error;
 mod group;
 mod listed;
+mod log;
 pub mod postgres;
+mod progress;
 mod row;
+mod schedule;
 mod signalled;
 mod spawned;
 pub mod sqlite;
 mod submission;
 mod time;
 mod tree;
+mod verb;
 
 use std::fmt;
 use std::sync::Arc;
@@ -37,16 +41,21 @@ pub use durable::{
 pub use error::StoreError;
 pub use group::{GroupCommit, Grouped};
 pub use listed::{Listed, Unreadable};
+pub use schedule::{
+    Fired, ScheduleCreated, ScheduleList, ScheduleRefusal, SchedulesListed, Triggered,
+    UnreadableSchedule,
+};
 pub use submission::Receipt;
 
 use crate::domain::{
-    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, LogChunk, LogPosition,
-    NewSignal, NewTask, QueueName, QueueRecord, Settlement, Step, StepName, StepRecord, Task,
-    TaskFacts, TaskId, TaskState, Violation,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, Firing, HistoryEntry,
+    LogChunk, LogPosition, NewSignal, NewTask, Operator, Progress, QueueName, QueueRecord,
+    ScheduleName, ScheduleRecord, ScheduleSpec, Settlement, Step, StepName, StepRecord, Task,
+    TaskFacts, TaskId, TaskState, Verb, VerbError, Violation,
 };
 
 /// The number of the schema that this program works with: the version of the last migration.
-pub const SCHEMA_VERSION: i64 = 3;
+pub const SCHEMA_VERSION: i64 = 6;
 
 /// What a store promises, whichever it is.
 ///
@@ -130,6 +139,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn end_lease(&self, executor: ExecutorId, ends_at: Timestamp)
     -> Result<bool, StoreError>;
 
+    /// Notes whether `executor` holds its token, so that the broker would tell of its death.
+    async fn note_token(&self, executor: ExecutorId, is_held: bool) -> Result<(), StoreError>;
+
+    /// Executors without a token whose lease ends in less than `lease_left`: they were silent for the rest of it. None that
+    /// was found lost or dead.
+    async fn silent(&self, lease_left: Duration) -> Result<Vec<ExecutorId>, StoreError>;
+
     /// Notes that `executor` begins to run `task` on trial: if the executor dies, the task is to blame and no other.
     async fn put_on_trial(&self, executor: ExecutorId, task: TaskId) -> Result<(), StoreError>;
 
@@ -153,7 +169,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn due(&self, limit: usize) -> Result<Due, StoreError>;
 
     /// Deletes tasks that have been final for longer than `keep`, with their logs; at most `limit` tasks,
-    /// oldest first. Answers how many.
+    /// oldest first. Answers how many. Forgets firings of schedules that are as old.
     async fn prune(&self, keep: Duration, limit: usize) -> Result<u64, StoreError>;
 
     /// Every executor that is live, or was lost less than a day ago; the newest first.
@@ -268,6 +284,75 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<LogChunk>, StoreError>;
 
+    /// As [`Store::cancel`], by an operator: noted in the history of `task` in the same transaction.
+    async fn cancel_by(
+        &self,
+        task: TaskId,
+        reason: &str,
+        by: &Operator,
+    ) -> Result<Cancelled, StoreError>;
+
+    /// Carries out what an operator wants of a task, and notes it in the task's history, in one transaction. A copy is
+    /// `ready` at once; both histories name the other.
+    async fn operate(
+        &self,
+        task: TaskId,
+        verb: &Verb,
+        by: &Operator,
+    ) -> Result<Operated, StoreError>;
+
+    /// What operators have done to a task, the oldest first, at most `HISTORY_MAX` entries; nothing for a task that is
+    /// not known.
+    async fn history(&self, task: TaskId) -> Result<Vec<HistoryEntry>, StoreError>;
+
+    /// How many tasks match, counted up to `list.limit`. Looks at all that are stored; for people.
+    async fn count(&self, list: &List) -> Result<u64, StoreError>;
+
+    /// Stores how far attempts of `executor` are. Answers in order whether each was written: not when the attempt is not
+    /// that task's any more. Of several that concern one attempt the last counts.
+    async fn note_progress(
+        &self,
+        executor: ExecutorId,
+        progress: &[(TaskId, Progress)],
+    ) -> Result<Vec<bool>, StoreError>;
+
+    /// Makes a schedule; `created_by` tells people who asked for it. A name that is known is left as it is:
+    /// [`ScheduleCreated::Known`] when the same was asked for, [`ScheduleRefusal::Taken`] otherwise.
+    async fn create_schedule(
+        &self,
+        spec: &ScheduleSpec,
+        created_by: &str,
+    ) -> Result<ScheduleCreated, StoreError>;
+
+    /// Schedules, sorted by name, at most `list.limit`.
+    async fn schedules(&self, list: &ScheduleList) -> Result<SchedulesListed, StoreError>;
+
+    /// One schedule; [`StoreError::Corrupt`] when its row cannot be read.
+    async fn schedule(&self, name: &ScheduleName) -> Result<Option<ScheduleRecord>, StoreError>;
+
+    /// The last firings of a schedule, the newest first, at most `limit`.
+    async fn firings(&self, name: &ScheduleName, limit: usize) -> Result<Vec<Firing>, StoreError>;
+
+    /// Stops a schedule from firing, the firings that wait included. Answers whether it is known. Idempotent.
+    async fn pause_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError>;
+
+    /// Lets a schedule fire again: next at its first time that is to come, because a pause is no outage. Answers whether
+    /// it is known. Idempotent.
+    async fn resume_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError>;
+
+    /// Deletes a schedule with its firings. Their tasks stay. Answers whether it was known.
+    async fn delete_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError>;
+
+    /// Lets a schedule fire now, out of turn, paused or not. Its overlap policy holds. `None` when it is not known.
+    async fn trigger_schedule(&self, name: &ScheduleName) -> Result<Option<Triggered>, StoreError>;
+
+    /// Looks at the schedules whose time has come, at most `limit`: each firing is a row that can be written once, and
+    /// its task, in one transaction for each schedule. A schedule that cannot go on, because its row cannot be read or
+    /// its queue is gone, is paused with the reason, and holds up no other.
+    ///
+    /// When nothing is due it is one small query.
+    async fn fire_schedules(&self, limit: usize) -> Result<Fired, StoreError>;
+
     /// Lets go of every connection. Further calls are [`StoreError::Unavailable`].
     async fn close(&self);
 }
@@ -371,6 +456,25 @@ pub enum Cancelled {
     },
 }
 
+/// What became of an operator's wish.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operated {
+    /// There is no such task.
+    Unknown,
+    /// It cannot be; nothing was changed.
+    Refused(VerbError),
+    /// The task has moved: `ready`, to be announced, or `failed`, to be reported.
+    Moved {
+        /// The task.
+        task: TaskFacts,
+        /// Tasks that became `ready` by its end, to be announced: siblings whose turn came, and the parent.
+        ready: Vec<TaskFacts>,
+    },
+    /// A copy of the task is `ready`, to be announced.
+    Copied(TaskFacts),
+}
+
 /// What an executor hears when it renews its lease.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -421,10 +525,14 @@ pub struct List {
     pub queue: Option<QueueName>,
     /// Of this action.
     pub action: Option<ActionName>,
-    /// With this label.
-    pub label: Option<(String, String)>,
+    /// Of an action whose name begins so.
+    pub action_prefix: Option<String>,
+    /// With all of these labels.
+    pub labels: Vec<(String, String)>,
     /// Below this task.
     pub parent: Option<TaskId>,
+    /// Stored before this time.
+    pub created_before: Option<Timestamp>,
     /// Older than this one: the cursor.
     pub before: Option<TaskId>,
     /// How many at most.

@@ -12,11 +12,12 @@ use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 use uuid::Uuid;
 
 use super::StoreError;
+use super::progress::progress;
 use super::time::Time;
 use crate::domain::{
     Attempt, Delivery, ExecutorId, ExecutorRecord, ExecutorState, Failure, FanOutPlace, Labels,
-    LogChunk, LogPosition, Options, Payload, PayloadLimits, RetryPolicy, Slots, StepName, Task,
-    TaskFacts, TaskId, Verdict,
+    Options, Payload, PayloadLimits, RetryPolicy, Slots, StepName, Task, TaskFacts, TaskId,
+    Verdict,
 };
 
 /// The columns of a [`TaskRow`], for `concat!`.
@@ -24,7 +25,7 @@ macro_rules! task_columns {
     () => {
         "id, idempotency_key, action, queue, state, attempt, failures, crashes, suspicions, executor, priority, parent, root, origin, \
          created_at, ready_at, run_at, deadline, started_at, finished_at, cancel_requested_at, \
-         labels, options, input, output, error, waiting_for, fan_out, place, outlives_parent"
+         labels, options, input, output, error, waiting_for, fan_out, place, outlives_parent, progress"
     };
 }
 
@@ -78,6 +79,7 @@ struct Columns {
     fan_out: Option<String>,
     place: Option<i32>,
     outlives_parent: bool,
+    progress: Option<String>,
 }
 
 /// The attempt of a row whose attempt cannot be read: nobody's token.
@@ -108,17 +110,6 @@ pub(super) struct ExecutorRow {
     started_at: Time,
     lease_ends_at: Time,
     is_live: bool,
-}
-
-/// A row of `task_log`.
-#[derive(Debug, sqlx::FromRow)]
-pub(super) struct LogRow {
-    task: Uuid,
-    attempt: i32,
-    log_offset: i64,
-    stream: String,
-    at: Time,
-    text: String,
 }
 
 /// How [`Options`] are written.
@@ -178,7 +169,11 @@ impl RowName<'_> {
         self.read(column, text.parse())
     }
 
-    fn json<T: DeserializeOwned>(&self, column: &'static str, text: &str) -> Result<T, StoreError> {
+    pub(super) fn json<T: DeserializeOwned>(
+        &self,
+        column: &'static str,
+        text: &str,
+    ) -> Result<T, StoreError> {
         self.read(column, serde_json::from_str(text))
     }
 
@@ -279,6 +274,12 @@ impl TaskRow {
         self.columns.as_ref().ok()?.fan_out().ok()?
     }
 
+    /// How far it last said that it is, as JSON for people.
+    pub(super) fn progress(&self) -> Option<serde_json::Value> {
+        let text = self.columns.as_ref().ok()?.progress.as_deref()?;
+        serde_json::from_str(text).ok()
+    }
+
     /// Who runs it, or ran it last.
     pub(super) fn executor(&self) -> Option<Uuid> {
         self.columns.as_ref().ok()?.executor
@@ -340,6 +341,7 @@ impl Columns {
             cancel_requested_at: row
                 .time_if_any("cancel_requested_at", self.cancel_requested_at)?,
             waiting_for,
+            progress: progress(&row, self.progress.as_deref())?,
         })
     }
 
@@ -453,23 +455,6 @@ impl ExecutorRow {
             } else {
                 ExecutorState::Lost
             },
-        })
-    }
-}
-
-impl LogRow {
-    /// The chunk that the row says.
-    pub(super) fn into_chunk(self) -> Result<LogChunk, StoreError> {
-        let row = RowName("task_log", &self.task);
-        Ok(LogChunk {
-            task: TaskId::from_uuid(self.task),
-            position: LogPosition {
-                attempt: Attempt(row.count("attempt", self.attempt)?),
-                offset: row.read("log_offset", u64::try_from(self.log_offset))?,
-            },
-            stream: row.word("stream", &self.stream)?,
-            at: row.time("at", self.at)?,
-            text: self.text,
         })
     }
 }

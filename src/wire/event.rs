@@ -7,7 +7,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{WireError, parse};
+use super::{ProgressJson, WireError, parse};
 use crate::domain::{ExecutorId, Payload, TaskFacts, TaskId, TaskState};
 
 /// What an event is about; the last word of its `type`.
@@ -37,11 +37,15 @@ pub enum EventKind {
     Signal,
     /// A signal is stored for a task that runs: its executor is to look.
     Signalled,
+    /// Somebody gives up a paused task.
+    AbandonRequested,
+    /// An attempt says how far it is.
+    Progressed,
 }
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Created,
         Self::Succeeded,
         Self::Failed,
@@ -54,6 +58,8 @@ impl EventKind {
         Self::CancelRequested,
         Self::Signal,
         Self::Signalled,
+        Self::AbandonRequested,
+        Self::Progressed,
     ];
 
     /// The word for it: the first word of routing keys and tap filters.
@@ -71,6 +77,8 @@ impl EventKind {
             Self::CancelRequested => "cancel",
             Self::Signal => "signal",
             Self::Signalled => "signalled",
+            Self::AbandonRequested => "abandon",
+            Self::Progressed => "progressed",
         }
     }
 
@@ -100,7 +108,9 @@ impl EventKind {
             | Self::Retried
             | Self::CancelRequested
             | Self::Signal
-            | Self::Signalled => false,
+            | Self::Signalled
+            | Self::AbandonRequested
+            | Self::Progressed => false,
         }
     }
 
@@ -168,7 +178,7 @@ pub struct EventData {
     /// The executor that speaks, or that is spoken to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executor: Option<String>,
-    /// A sentence for people: why it was cancelled.
+    /// A sentence for people: why it was cancelled or given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The name of a signal.
@@ -180,6 +190,9 @@ pub struct EventData {
     /// The sender's own word for a signal; without it the event's source and id are that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// How far the attempt is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<ProgressJson>,
 }
 
 /// An event, read.

@@ -6,7 +6,10 @@
 
 mod event;
 mod fleet;
+mod history;
 mod log;
+mod progress;
+mod schedule;
 mod seconds;
 mod submission;
 mod task;
@@ -14,7 +17,13 @@ mod why;
 
 pub use event::{Envelope, Event, EventData, EventKind, parse_events};
 pub use fleet::{ExecutorJson, QueueJson};
+pub use history::{HistoryJson, HistoryPage};
 pub use log::LogChunkJson;
+pub use progress::ProgressJson;
+pub use schedule::{
+    FiringJson, NewScheduleJson, ScheduleDetailJson, ScheduleJson, SchedulePage, TimingJson,
+    UnreadableScheduleJson,
+};
 pub use submission::{
     RetryJson, SUBMISSION_TYPE, SubmissionJson, parse_submission, parse_submission_message,
 };

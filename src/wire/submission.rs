@@ -233,7 +233,10 @@ impl From<&Submission> for SubmissionJson {
     }
 }
 
-fn field<T: std::str::FromStr>(name: &str, text: Option<&str>) -> Result<Option<T>, WireError>
+pub(super) fn field<T: std::str::FromStr>(
+    name: &str,
+    text: Option<&str>,
+) -> Result<Option<T>, WireError>
 where
     T::Err: std::fmt::Display,
 {

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::ProgressJson;
 use crate::domain::{Failure, Labels, Payload, Task, TaskState, WaitingFor};
 
 /// A task in JSON, the same everywhere. Absent is what is not known (yet).
@@ -59,6 +60,9 @@ pub struct TaskJson {
     /// What it waits for, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<String>,
+    /// How far an attempt last said that it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<ProgressJson>,
 }
 
 /// Why a task failed, in JSON.
@@ -131,6 +135,7 @@ impl From<&Task> for TaskJson {
             started_at: task.started_at,
             finished_at: task.finished_at,
             waiting_for: waiting_for(task),
+            progress: task.progress.as_ref().map(ProgressJson::from),
         }
     }
 }

@@ -103,6 +103,7 @@ store_contract! {
         an_executor_that_leaves_in_peace_charges_nobody,
         what_may_run_only_once_is_left_to_the_dead_until_their_lease_has_ended,
         a_lease_that_was_renewed_since_is_not_ended,
+        who_lacks_a_token_and_is_silent_is_told,
         only_the_executor_that_is_meant_is_taken_over,
         an_idle_look_keeps_to_its_marks,
     }
@@ -117,6 +118,30 @@ store_contract! {
         pruning_deletes_final_tasks_and_their_logs,
         pruning_takes_the_oldest_first,
     }
+    scheduling {
+        a_schedule_comes_back_as_it_was,
+        the_same_schedule_is_made_once_and_another_is_refused,
+        nothing_fires_before_its_time,
+        a_schedule_that_is_due_submits_its_task,
+        a_time_that_has_fired_fires_never_again,
+        housekeepers_that_look_at_once_fire_each_schedule_once,
+        a_deleted_schedule_leaves_its_tasks,
+        a_damaged_schedule_is_named_and_holds_up_no_other,
+        a_schedule_whose_queue_is_gone_is_paused_with_the_reason,
+        the_task_of_a_firing_is_known_by_its_id,
+        a_closed_store_fires_nothing,
+    }
+    schedule_policies {
+        a_firing_is_skipped_while_the_task_before_is_open,
+        a_firing_waits_for_the_task_before,
+        a_firing_cancels_the_task_before_with_all_below_it,
+        an_outage_of_hours_is_caught_up_with_as_the_policy_says,
+        a_schedule_of_one_time_ends_with_it,
+        a_paused_schedule_fires_when_it_is_resumed,
+        what_waits_goes_on_waiting_while_a_schedule_is_paused,
+        a_trigger_fires_out_of_turn_within_the_policy,
+        firings_are_forgotten,
+    }
     broken_rows {
         a_row_that_cannot_be_read_is_named_and_hides_no_other,
         a_task_whose_row_cannot_be_read_is_paused_when_it_is_claimed,
@@ -126,6 +151,25 @@ store_contract! {
         a_wish_whose_reason_cannot_be_read_fails_no_renewal,
         failures_at_their_end_hold_up_no_settlement,
         a_lost_task_whose_options_cannot_be_read_is_paused,
+    }
+    operating {
+        a_resumed_task_is_ready_with_its_failures_and_its_deadline,
+        a_retried_paused_task_begins_anew,
+        a_retried_final_task_is_copied,
+        an_abandoned_task_fails_with_the_former_error_as_detail,
+        a_task_of_which_no_step_failed_cannot_be_skipped,
+        a_verb_is_refused_in_other_states_and_changes_nothing,
+        of_concurrent_verbs_one_is_carried_out,
+        a_quarantined_task_that_is_resumed_is_still_a_suspect,
+        a_task_whose_row_cannot_be_read_can_be_given_up,
+        a_cancel_by_an_operator_is_noted_and_any_other_is_not,
+        a_history_is_bounded_and_goes_with_its_task,
+    }
+    progressing {
+        progress_is_stored_with_its_task,
+        progress_of_an_attempt_that_is_not_the_executors_is_not_written,
+        of_several_in_a_batch_the_last_counts,
+        a_quarantined_task_shows_its_last_progress,
     }
     auditing {
         what_the_store_itself_writes_breaks_no_rule,
@@ -141,6 +185,7 @@ store_contract! {
     reading {
         only_known_tasks_are_found,
         a_list_is_filtered,
+        a_list_is_counted,
         a_list_goes_on_before_its_last_task,
         a_tree_lists_parents_before_children,
         what_stands_before_a_task_is_counted,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use longshore::action::{Context, Registry};
 use longshore::domain::limits::LEASE_DURATION;
-use longshore::domain::{Failure, NewTask, Payload, TaskId, TaskState};
+use longshore::domain::{Failure, NewTask, Payload, Task, TaskId, TaskState};
 use longshore::store::StoreAddress;
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -27,20 +27,60 @@ async fn a_death_notice_hands_the_tasks_on_before_the_lease_ends() {
     let lease = world.store().lease_end(first.id()).await.unwrap().unwrap();
     // Its connection ends without a farewell, and its lease is renewed no more.
     drop(first);
-    let released = eventually(
-        "it is released",
-        async || world.client.task(task).await.unwrap(),
-        |task| task.state == TaskState::Ready,
-    )
-    .await;
-    assert!(
-        released.ready_at.unwrap() < lease,
-        "only after the lease: {released:?}"
-    );
+    let released = is_released_before(&world, task, lease).await;
     assert_eq!((released.crashes, released.failures), (1, 0));
     world.client.cancel(task, "enough").await.map(drop).unwrap();
     world.gate.add_permits(1);
     world.stop([second]).await;
+}
+
+/// Waits until a task is ready again, which must be before the lease of its executor would have ended.
+async fn is_released_before(world: &World, task: TaskId, lease: jiff::Timestamp) -> Task {
+    let look = async || world.client.task(task).await.unwrap();
+    let is_ready = |task: &Task| task.state == TaskState::Ready;
+    let released = eventually("it is released", look, is_ready).await;
+    let ready_at = released.ready_at.unwrap();
+    assert!(ready_at < lease, "only after the lease: {released:?}");
+    released
+}
+
+#[tokio::test]
+async fn a_death_notice_is_kept_until_the_store_answers() {
+    let (world, store) = World::flaky().await;
+    let second = world.executor(2).await;
+    let first = world.executor_with(world.registry(), &[("other", 1)]).await;
+    let mut task = gate();
+    task.queue = "other".parse().unwrap();
+    let task = world.submit(task).await;
+    world.wait_at_gate(1).await;
+    let lease = world.store().lease_end(first.id()).await.unwrap().unwrap();
+    for method in ["lease_end", "lease_end", "end_lease", "take_over"] {
+        store.lose(method);
+    }
+    drop(first);
+    drop(is_released_before(&world, task, lease).await);
+    assert!(store.has_lost_all());
+    world.client.cancel(task, "enough").await.map(drop).unwrap();
+    world.gate.add_permits(1);
+    world.stop([second]).await;
+}
+
+#[tokio::test]
+async fn an_executor_without_a_token_that_falls_silent_is_found_before_its_lease_ends() {
+    let (world, _) = World::flaky().await;
+    let store = world.store();
+    let mut task = gate();
+    task.queue = "other".parse().unwrap();
+    store.create_queue(&task.queue).await.unwrap();
+    let task = world.submit(task).await;
+    let record = crate::contract::store::record("dead");
+    store.enroll(&record, LEASE_DURATION).await.unwrap();
+    assert_eq!(store.claim(record.id, &[task]).await.unwrap().len(), 1);
+    store.note_token(record.id, false).await.unwrap();
+    let lease = store.lease_end(record.id).await.unwrap().unwrap();
+    let executor = world.executor(1).await;
+    drop(is_released_before(&world, task, lease).await);
+    world.stop([executor]).await;
 }
 
 #[tokio::test]
@@ -193,8 +233,11 @@ async fn an_idle_executor_asks_the_store_little() {
     for (method, most) in [
         ("renew", 13.0),
         ("due", 25.0),
+        ("fire_schedules", 25.0),
         ("claim_idle", 25.0),
         ("take_over", 25.0),
+        ("silent", 25.0),
+        ("note_token", 0.1),
         ("prune", 2.0),
         ("claim", 0.1),
         ("settle", 0.1),

@@ -237,6 +237,46 @@ async fn a_cancel_by_message_ends_a_task_that_runs() {
 }
 
 #[tokio::test]
+async fn a_paused_task_is_resumed_by_a_web_server_and_given_up_by_message() {
+    let fleet = Fleet::begin().await;
+    let web = fleet.web("w1").await;
+    let executor = fleet.executor("x1", &[]).await;
+    let mut tap = fleet.tap().await;
+    let fail = json!({"action": "fail", "on_failure": "pause"});
+    let task = web.run(&fail).await;
+    let id = word(&task, "id");
+    let resume = format!("/v1/tasks/{id}/resume");
+    assert_eq!(web.post(&resume, &json!({})).await.0, 200);
+    let task = web.finished(id).await;
+    assert_eq!(
+        (&task["state"], &task["attempt"]),
+        (&json!("paused"), &json!(2))
+    );
+    let client = Stranger::connect(&fleet, "longshore-client").await;
+    let mut abandon = example("abandon");
+    abandon["subject"] = json!(id);
+    let (key, body) = (format!("abandon.{id}"), abandon.to_string());
+    client
+        .say("longshore.signals", &key, of_type(EVENT), body.as_bytes())
+        .await;
+    let task = web.until(id, "failed").await;
+    assert_eq!(task["error"]["message"], abandon["data"]["reason"]);
+    let history = web.read(&format!("/v1/tasks/{id}/history")).await.1;
+    assert_eq!(history["entries"][0]["who"], "http");
+    assert_eq!(history["entries"][1]["who"], "/billing");
+    tap.listen_until(|event| event.kind.as_str() == "failed")
+        .await;
+    assert_eq!(
+        tap.kinds(id),
+        ["created", "paused", "woken", "paused", "abandon", "failed"]
+    );
+    tap.close().await;
+    fleet.is_idle().await;
+    client.close().await;
+    drop(executor);
+}
+
+#[tokio::test]
 async fn a_message_that_cannot_be_used_goes_to_the_dead_and_nothing_is_stuck() {
     let fleet = Fleet::begin().await;
     let web = fleet.web("w1").await;

@@ -1,6 +1,12 @@
 //! Workflows on a whole system in this process.
 
-use longshore::domain::{NewSignal, Payload, SignalName, Task, TaskId, TaskState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use longshore::action::Context;
+use longshore::domain::{
+    Failure, NewSignal, Operator, Payload, SignalName, Task, TaskId, TaskState,
+};
 use longshore::store::List;
 use serde_json::{Value, json};
 
@@ -204,21 +210,11 @@ async fn a_step_that_failed_waits_for_a_person_who_may_say_its_output() {
         echo("b", &json!({"$ref": "steps.a.output.by"})),
     ]});
     let workflow = world.submit(submission("workflow", &document)).await;
-    let paused = eventually(
-        "the step is paused, and the workflow waits",
-        async || {
-            let steps = steps(&world, workflow).await;
-            let state = world.client.task(workflow).await.unwrap().state;
-            steps.into_iter().next().map(|(_, step)| (step, state))
-        },
-        |found| {
-            let found = found.as_ref().map(|(step, state)| (step.state, *state));
-            found == Some((TaskState::Paused, TaskState::Suspended))
-        },
-    )
-    .await;
-    let (step, _) = paused.unwrap();
-    assert_eq!(error(&step), "the rope broke");
+    let step = paused(&world, workflow).await;
+    assert_eq!(
+        error(&world.client.task(step).await.unwrap()),
+        "the rope broke"
+    );
     let signal = NewSignal {
         task: workflow,
         name: SignalName::new("skip.a").unwrap(),
@@ -228,8 +224,57 @@ async fn a_step_that_failed_waits_for_a_person_who_may_say_its_output() {
     drop(world.client.signal(signal).await.unwrap());
     let task = world.ended(workflow).await;
     assert_eq!(output(&task), json!({"a": {"by": "ann"}, "b": "ann"}));
-    let step = world.ended(step.id).await;
-    assert_eq!(step.state, TaskState::Cancelled);
+    assert_eq!(world.ended(step).await.state, TaskState::Cancelled);
+    world.stop([executor]).await;
+}
+
+/// The task of the only step, once it is paused and the workflow waits for it.
+async fn paused(world: &World, workflow: TaskId) -> TaskId {
+    let found = eventually(
+        "the step is paused, and the workflow waits",
+        async || {
+            let waits = world.client.task(workflow).await.unwrap().state == TaskState::Suspended;
+            let step = steps(world, workflow).await.pop();
+            step.filter(|(_, step)| waits && step.state == TaskState::Paused)
+        },
+        Option::is_some,
+    )
+    .await;
+    found.unwrap().1.id
+}
+
+#[tokio::test]
+async fn a_paused_step_is_resumed_or_given_up_as_any_task() {
+    let world = World::embedded().await;
+    let tries = Arc::new(AtomicU32::new(0));
+    let registry = world
+        .registry()
+        .with_fn("flaky", move |_: Context, (): ()| {
+            let tries = Arc::clone(&tries);
+            async move {
+                match tries.fetch_add(1, Ordering::SeqCst) {
+                    0 | 2 => Err(Failure::fatal("not now")),
+                    done => Ok(done),
+                }
+            }
+        });
+    let executor = world.executor_with(registry, &[("default", 2)]).await;
+    let ann = Operator::new("ann").unwrap();
+    let document = json!({"sequence": [{"name": "a", "action": "flaky", "rescue": "pause"}]});
+    let workflow = world.submit(submission("workflow", &document)).await;
+    let step = paused(&world, workflow).await;
+    drop(world.client.resume(step, &ann).await.unwrap());
+    assert_eq!(output(&world.ended(workflow).await), json!({"a": 1}));
+
+    let workflow = world.submit(submission("workflow", &document)).await;
+    let step = paused(&world, workflow).await;
+    let given_up = world.client.abandon(step, "nobody needs it", &ann).await;
+    drop(given_up.unwrap());
+    let task = world.ended(workflow).await;
+    assert_eq!(
+        error(&task),
+        format!("the step `a` failed (task `{step}`): nobody needs it")
+    );
     world.stop([executor]).await;
 }
 

@@ -18,8 +18,8 @@ use crate::action::{Context, Host, Running, SpawnBatch, SpawnedAs};
 use crate::clock::SystemClock;
 use crate::domain::limits::LOG_CHUNK_BYTES_MAX;
 use crate::domain::{
-    ActionName, Attempt, FanOut, LogStream, Payload, SignalName, Step, StepName, Submission, Task,
-    TaskState,
+    ActionName, Attempt, FanOut, LogStream, Payload, PayloadLimits, SignalName, Step, StepName,
+    Submission, Task, TaskState,
 };
 
 /// A host that keeps the log.
@@ -42,6 +42,10 @@ impl Host for Memory {
 
     fn chance(&self) -> f64 {
         0.5
+    }
+
+    fn payload_limits(&self) -> PayloadLimits {
+        PayloadLimits::default()
     }
 
     async fn may_go_on(&self) {}
@@ -79,6 +83,8 @@ impl Host for Memory {
         }
         self.log.lock().unwrap().push((stream, text));
     }
+
+    fn report_progress(&self, _: (u64, Option<u64>), _: &str) {}
 }
 
 impl Memory {
@@ -119,7 +125,7 @@ impl Try {
         let (stop, stopped) = watch::channel(None);
         let task = Arc::new(task(action));
         let context = Context::new(task, Arc::<Memory>::clone(&host), stopped);
-        let input = Payload::parse(input, crate::domain::PayloadLimits::default()).unwrap();
+        let input = Payload::parse(input, PayloadLimits::default()).unwrap();
         let name = ActionName::new(action).unwrap();
         let running = registry.begin(&name, context, input).unwrap();
         Self {

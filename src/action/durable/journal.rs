@@ -44,6 +44,8 @@ struct State {
     parks_made: u64,
     /// How often something happened outside that a wait may be about.
     nudges: u64,
+    /// Whether the attempt is asked to stop.
+    is_stopped: bool,
 }
 
 /// An operation that cannot go on.
@@ -63,6 +65,8 @@ pub(super) enum Reason {
     Replay,
     /// For something outside, which may be far away.
     Outside(Outside),
+    /// For the attempt to be stopped.
+    Stop,
 }
 
 /// What happens outside, any of it.
@@ -241,6 +245,21 @@ impl Journal {
         self.wakes.wake_all();
     }
 
+    /// The attempt is asked to stop: who waits for that goes on.
+    pub(crate) fn stop(&self) {
+        self.state().is_stopped = true;
+        self.wakes.wake_all();
+    }
+
+    /// Waits until the attempt is asked to stop; returns at once for whoever is not polled by the driver, and must find out
+    /// otherwise.
+    pub(crate) async fn until_stopped(&self) {
+        let is_driven = poll_fn(|context| Poll::Ready(self.wakes.is_of(context.waker()))).await;
+        if is_driven {
+            self.park(Reason::Stop).await;
+        }
+    }
+
     /// Waits until the reason to wait is gone.
     fn park(&self, reason: Reason) -> impl Future<Output = ()> + Send {
         let mut parked = Parked {
@@ -320,6 +339,7 @@ impl State {
                 .is_none_or(|(first, _)| first >= place),
             Reason::Replay => !self.is_replaying(),
             Reason::Outside(_) => false,
+            Reason::Stop => self.is_stopped,
         }
     }
 
@@ -372,6 +392,7 @@ impl Journal {
                     }
                 }
                 Reason::Turn(_) | Reason::Replay => is_stalled = true,
+                Reason::Stop => {}
             }
         }
         for number in &released {

@@ -73,6 +73,17 @@ impl Asked {
         &self.name
     }
 
+    /// The same wait once more, after so many outcomes that were passed over.
+    pub(super) fn again(&self, passed: u32) -> Result<Self, Failure> {
+        let name = self.name.again(passed);
+        self.journal.ask(&name)?;
+        Ok(Self {
+            journal: Arc::clone(&self.journal),
+            name,
+            kind: self.kind,
+        })
+    }
+
     /// What is stored of it; returns when it may be told, or done.
     pub(super) async fn find(&self) -> Result<Found, Failure> {
         self.journal.find(&self.name, self.kind).await

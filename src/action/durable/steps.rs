@@ -107,7 +107,9 @@ where
         };
         let failure = match running.await {
             Ok(output) => {
-                let payload = Payload::of(&output).map_err(|error| {
+                let limits = asked.journal().host().payload_limits();
+                let payload = Payload::of(&output).and_then(|output| output.within(limits));
+                let payload = payload.map_err(|error| {
                     asked.failed(Failure::fatal(format_args!(
                         "the output of the step `{}` cannot be stored: {error}",
                         asked.name()
@@ -156,7 +158,7 @@ fn told<T: DeserializeOwned>(asked: &Asked, outcome: StepOutcome) -> Result<T, F
         StepOutcome::Done(payload) => asked.decode(&payload, "the stored output"),
         StepOutcome::Skipped(payload) => asked.decode(
             &payload,
-            "what an operator gave instead of the output (null unless `--output` says otherwise)",
+            "what an operator gave instead of the output (null unless `--returns` says otherwise)",
         ),
         StepOutcome::Failed(failure) => Err(asked.failed(failure)),
         StepOutcome::Expired => Err(asked.failed(Failure::fatal("the step has expired"))),

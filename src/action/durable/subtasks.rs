@@ -361,6 +361,21 @@ async fn spawn_one(
     Ok(subtask)
 }
 
+/// What is wrong with a plan.
+fn wrong_plan(plan: FanOutPlan) -> Option<&'static str> {
+    match plan {
+        FanOutPlan {
+            in_flight_max: Some(0),
+            ..
+        } => Some("`in_flight_max` is 0, so no sub-task would ever have its turn"),
+        FanOutPlan {
+            on_failure: FailurePolicy::Tolerate(101..),
+            ..
+        } => Some("more than 100 percent of failures cannot be tolerated: `Collect` waits for all"),
+        FanOutPlan { .. } => None,
+    }
+}
+
 async fn spawn_all(
     asked: Asked,
     submissions: impl Iterator<Item = Submission> + Send,
@@ -377,6 +392,9 @@ async fn spawn_all(
         }
         Found::Begun { .. } | Found::New => {}
     }
+    if let Some(wrong) = wrong_plan(plan) {
+        return Err(asked.failed(Failure::fatal(wrong)));
+    }
     let host = asked.journal().host();
     let counts = host.fan_out(asked.name()).await?;
     let stored = counts.map_or(0, |counts| counts.stored);
@@ -392,6 +410,12 @@ async fn spawn_all(
             return Err(asked.failed(Failure::fatal(format_args!(
                 "more than {SUBTASKS_MAX} sub-tasks are spawned by one call; let sub-tasks spawn a part of them"
             ))));
+        }
+        let is_timed = |one: &Submission| one.run_at.is_some();
+        if plan.in_flight_max.is_some() && batch.iter().any(is_timed) {
+            return Err(asked.failed(Failure::fatal(
+                "a sub-task has a `run_at`, and only so many of them may be in flight: its turn would come at another time",
+            )));
         }
         let is_last = submissions.peek().is_none();
         let last = is_last.then(|| asked.journal().reserve(asked.name()));

@@ -75,9 +75,11 @@ impl Context {
     /// signals of one name are taken in the order in which they came. Meanwhile the task holds no slot, if nothing else
     /// keeps it busy.
     ///
+    /// One whose payload is not a `T` is passed over, and the task's log says so: whoever sends it cannot stop the task.
+    ///
     /// # Errors
     ///
-    /// A fatal failure when the payload is not a `T`, or `name` is not a name.
+    /// A fatal failure when `name` is not a name, or something else is stored under the name of this wait.
     ///
     /// # Cancel safety
     ///
@@ -114,8 +116,9 @@ impl Context {
         &self,
         name: &str,
         limit: Option<Duration>,
-        decode: impl FnOnce(&Asked, Option<Payload>) -> Result<T, Failure> + Send + 'a,
+        decode: impl Fn(&Asked, Option<Payload>) -> Result<T, Failure> + Send + 'a,
     ) -> Operation<'a, T> {
+        let context = self.clone();
         let signal = SignalName::new(name).map_err(Failure::fatal);
         let step = signal
             .as_ref()
@@ -126,32 +129,51 @@ impl Context {
             step,
             StepKind::Signal,
             move |asked| async move {
-                let payload = wait_for(&asked, &signal?, limit).await?;
-                decode(&asked, payload)
+                let (signal, mut asked) = (signal?, asked);
+                let (mut until, mut passed) = (None, 0);
+                loop {
+                    let (payload, ends_at) = wait_for(&asked, &signal, (limit, until)).await?;
+                    let is_expired = payload.is_none();
+                    match decode(&asked, payload) {
+                        Err(failure) if !is_expired => {
+                            let line =
+                                format!("-- a signal is passed over: {} --", failure.message);
+                            context.log(line).await;
+                            passed += 1;
+                            asked = asked.again(passed)?;
+                            until = ends_at;
+                        }
+                        decoded => return decoded,
+                    }
+                }
             },
         )
     }
 }
 
+/// The payload of the next signal, and until when was waited for it. The time is `until`, if the wait has begun with
+/// another signal, and else so long from now.
 async fn wait_for(
     asked: &Asked,
     signal: &SignalName,
-    limit: Option<Duration>,
-) -> Result<Option<Payload>, Failure> {
+    (limit, until): (Option<Duration>, Option<Timestamp>),
+) -> Result<(Option<Payload>, Option<Timestamp>), Failure> {
     let journal = asked.journal();
-    let until = match (asked.find().await?, limit) {
-        (Found::Ended(StepOutcome::Done(payload) | StepOutcome::Skipped(payload)), _) => {
-            return Ok(Some(payload));
+    let until = match asked.find().await? {
+        Found::Ended(StepOutcome::Done(payload) | StepOutcome::Skipped(payload)) => {
+            return Ok((Some(payload), until));
         }
-        (Found::Ended(StepOutcome::Expired), _) => return Ok(None),
-        (Found::Ended(StepOutcome::Failed(failure)), _) => return Err(asked.failed(failure)),
-        (Found::Begun { due_at, .. }, _) => Some(due_at),
-        (Found::New, None) => None,
-        (Found::New, Some(limit)) => {
+        Found::Ended(StepOutcome::Expired) => return Ok((None, until)),
+        Found::Ended(StepOutcome::Failed(failure)) => return Err(asked.failed(failure)),
+        Found::Begun { due_at, .. } => Some(due_at),
+        Found::New => {
             let now = journal.host().now();
-            let due_at = now.saturating_add(limit).unwrap_or(Timestamp::MAX);
-            asked.wait_until(0, due_at).await;
-            Some(due_at)
+            let due_at = until
+                .or_else(|| limit.map(|limit| now.saturating_add(limit).unwrap_or(Timestamp::MAX)));
+            if let Some(due_at) = due_at {
+                asked.wait_until(0, due_at).await;
+            }
+            due_at
         }
     };
     loop {
@@ -164,12 +186,12 @@ async fn wait_for(
             .await;
         if let Some(payload) = taken {
             journal.turn(place).await;
-            return Ok(Some(payload));
+            return Ok((Some(payload), until));
         }
         journal.give_back(place);
         if until.is_some_and(|until| until <= journal.host().now()) {
             asked.end(StepOutcome::Expired).await;
-            return Ok(None);
+            return Ok((None, until));
         }
         let outside = Outside {
             until,

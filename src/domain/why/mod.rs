@@ -8,7 +8,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::words::{counted, duration_words};
-use super::{ActionName, ExecutorRecord, ExecutorState, QueueName, Task, TaskState};
+use super::{
+    ActionName, ExecutorRecord, ExecutorState, FanOut, QueueName, StepName, Task, TaskState,
+};
 
 /// What is known around a task, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +25,10 @@ pub struct Circumstances {
     pub running: u64,
     /// Whether announcements travel, as the process sees it that was asked.
     pub announcements: Announcements,
+    /// The sub-tasks that matter to it: of a `suspended` task those that it waits for, of a `blocked` one its siblings.
+    pub fan_outs: Vec<(StepName, FanOut)>,
+    /// When its timer wakes a `suspended` task.
+    pub wakes_at: Option<Timestamp>,
 }
 
 /// Whether announcements travel.
@@ -53,10 +59,10 @@ pub fn why(task: &Task, circumstances: &Circumstances) -> Why {
     };
     let mut why = match task.state {
         TaskState::Scheduled => case.scheduled(),
-        TaskState::Blocked => case.unknown("the reservations or prerequisites"),
+        TaskState::Blocked => case.blocked(),
         TaskState::Ready => case.ready(),
         TaskState::Running => case.running(),
-        TaskState::Suspended => case.unknown("the signal, sub-tasks or timer"),
+        TaskState::Suspended => case.suspended(),
         TaskState::Paused => case.paused(),
         TaskState::Succeeded => case.succeeded(),
         TaskState::Failed => case.failed(),

@@ -54,16 +54,72 @@ impl Case<'_> {
         Why::new(verdict, evidence)
     }
 
-    /// `blocked` and `suspended`.
-    pub(super) fn unknown(&self, what: &str) -> Why {
+    pub(super) fn blocked(&self) -> Why {
+        let Some(place) = &self.task.fan_out else {
+            return Why::new(
+                "it is blocked, and what it waits for is not known to this version",
+                ["a newer version of longshore has put it there".to_owned()],
+            );
+        };
+        let evidence = vec![format!("its parent is `{}`", place.parent)];
+        let counts = self
+            .circumstances
+            .fan_outs
+            .first()
+            .map(|(_, counts)| counts);
+        let Some(counts) = counts else {
+            let verdict = format!("it waits for its turn among the sub-tasks `{}`", place.name);
+            return Why::new(verdict, evidence);
+        };
+        let max = counts.plan.in_flight_max.unwrap_or(u32::MAX);
         let verdict = format!(
-            "it is {}: {what} that it waits for are not known to this version",
-            self.task.state
+            "it waits for its turn: {} of the sub-tasks `{}` may be in flight, and {} are",
+            max, place.name, counts.in_flight
         );
-        Why::new(
-            verdict,
-            ["a newer version of longshore has put it there".to_owned()],
-        )
+        let before = place.place.saturating_sub(counts.granted);
+        let before = format!("{} of its siblings have their turn before it", before);
+        Why::new(verdict, evidence.into_iter().chain([before]))
+    }
+
+    pub(super) fn suspended(&self) -> Why {
+        let Some(waiting_for) = &self.task.waiting_for else {
+            return Why::new(
+                "it is suspended, and its row does not say what it waits for: `longshore audit` tells more",
+                [],
+            );
+        };
+        let mut whats: Vec<String> = waiting_for
+            .signals
+            .iter()
+            .map(|name| format!("the signal `{name}`"))
+            .collect();
+        let mut evidence = Vec::new();
+        for name in &waiting_for.fan_outs {
+            whats.push(format!("the sub-tasks `{name}`"));
+            let mut known = self.circumstances.fan_outs.iter();
+            if let Some((_, counts)) = known.find(|(known, _)| known == name) {
+                evidence.push(format!(
+                    "{} of {} sub-tasks `{name}` have not ended, {} have failed or were cancelled",
+                    counts.open, counts.stored, counts.failed
+                ));
+            }
+        }
+        if waiting_for.has_timer {
+            whats.push(match self.circumstances.wakes_at {
+                None => "a time".to_owned(),
+                Some(wakes_at) => match self.until(wakes_at) {
+                    Some(left) => format!("a time, which comes in {left}"),
+                    None => "a time, which has just come".to_owned(),
+                },
+            });
+        }
+        for name in &waiting_for.signals {
+            evidence.push(format!(
+                "send it: `longshore task signal {} {name} PAYLOAD`",
+                self.task.id
+            ));
+        }
+        Why::new(format!("it waits for {}", whats.join(", or ")), evidence)
     }
 
     pub(super) fn ready(&self) -> Why {
@@ -324,7 +380,7 @@ impl Case<'_> {
             )
         });
         let remedy = format!(
-            "in this version a person can cancel it: `longshore task cancel {}`",
+            "`longshore task resume {}` gives it one more try; `retry`, `skip`, `abandon` and `cancel` are the others",
             task.id
         );
         let evidence = reason.into_iter().chain(asked).chain(ran).chain([remedy]);

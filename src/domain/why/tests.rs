@@ -82,6 +82,8 @@ fn among(executors: impl IntoIterator<Item = ExecutorRecord>) -> Circumstances {
         ahead: 0,
         running: 0,
         announcements: Announcements::Travel,
+        fan_outs: Vec::new(),
+        wakes_at: None,
     }
 }
 
@@ -313,17 +315,17 @@ fn a_paused_task_says_why_and_what_a_person_can_do() {
     it waits for a person: no crane
       `on_failure` is `pause`: a person is to decide
       attempt 3 ran on `x1` (host `pier-3`, process 7)
-      in this version a person can cancel it: `longshore task cancel 00000000-0000-7000-8000-000000000001`
+      `longshore task resume 00000000-0000-7000-8000-000000000001` gives it one more try; `retry`, `skip`, `abandon` and `cancel` are the others
     it is quarantined: 3 executors died of it, and nobody runs it any more
       no crane
       attempt 3 ran on `x1` (host `pier-3`, process 7)
-      in this version a person can cancel it: `longshore task cancel 00000000-0000-7000-8000-000000000001`
+      `longshore task resume 00000000-0000-7000-8000-000000000001` gives it one more try; `retry`, `skip`, `abandon` and `cancel` are the others
       3 executors died while nothing else can have killed it
       1 executor died while it ran beside others
     it waits for a person: no crane
       `on_failure` is `pause`: a person is to decide
       attempt 3 ran on `x1` (host `pier-3`, process 7)
-      in this version a person can cancel it: `longshore task cancel 00000000-0000-7000-8000-000000000001`
+      `longshore task resume 00000000-0000-7000-8000-000000000001` gives it one more try; `retry`, `skip`, `abandon` and `cancel` are the others
       1 executor died while nothing else can have killed it
     ");
 }

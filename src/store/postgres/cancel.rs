@@ -3,13 +3,14 @@
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-use super::{error, fan_out};
+use super::{error, fan_out, history};
 use crate::domain::limits::TREE_MAX;
-use crate::domain::{ExecutorId, TaskEvent, TaskFacts, TaskId};
+use crate::domain::{ExecutorId, Operator, TaskEvent, TaskFacts, TaskId};
 use crate::store::change::{Step, cancel_cause};
 use crate::store::durable_row::{EndedRow, ended_rows};
 use crate::store::row::{facts_columns, number};
 use crate::store::tree::{Member, Parts, parts};
+use crate::store::verb::NewEntry;
 use crate::store::{Cancelled, StoreError};
 
 /// Locks what is known of the tree, and the parent that counts its end, in the order of the ids.
@@ -45,11 +46,12 @@ with noted as (
 )
 insert into cancel_request (task) select id from noted on conflict do nothing";
 
-/// As [`crate::store::Store::cancel`].
+/// As [`crate::store::Store::cancel`], or with an operator as [`crate::store::Store::cancel_by`].
 pub(super) async fn cancel(
     connection: &mut PgConnection,
     task: TaskId,
     reason: &str,
+    by: Option<&Operator>,
 ) -> Result<Cancelled, StoreError> {
     let mut transaction = connection.begin().await.map_err(error::of)?;
     let parent: Option<Uuid> = sqlx::query_scalar(PARENT)
@@ -64,6 +66,10 @@ pub(super) async fn cancel(
         Err(answer) => return Ok(answer),
     };
     let (cancelled, ready) = carry_out(&mut transaction, waiting, &running, reason).await?;
+    if let Some(by) = by {
+        let entry = NewEntry::cancelled(task, reason, by);
+        history::enter(&mut transaction, entry).await?;
+    }
     transaction.commit().await.map_err(error::of)?;
     Ok(Cancelled::Accepted {
         cancelled,

@@ -76,6 +76,8 @@ with old as (
     delete from fan_out using old where task = old.id
 ), ended as (
     delete from ended_parent using old where task = old.id
+), histories as (
+    delete from task_history using old where task = old.id
 ), gone as (
     delete from task using old where task.id = old.id returning 1
 )

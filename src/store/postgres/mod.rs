@@ -12,9 +12,14 @@ mod connections;
 mod error;
 mod executors;
 mod fan_out;
+mod history;
 mod housekeeping;
+mod list;
+mod operate;
 mod outage;
+mod progress;
 mod read;
+mod schedules;
 mod settle;
 mod signal;
 mod spawn;
@@ -39,15 +44,17 @@ use self::connections::{Connections, call};
 use self::outage::Outage;
 use self::submit::Statements;
 use super::{
-    Below, Cancelled, Due, IdleFound, IdleLook, List, Listed, Recorded, Renewal, SCHEMA_VERSION,
-    Settled, Signalled, Spawn, Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal,
-    TakenOver, TookSignal,
+    Below, Cancelled, Due, Fired, IdleFound, IdleLook, List, Listed, Operated, Recorded, Renewal,
+    SCHEMA_VERSION, ScheduleCreated, ScheduleList, SchedulesListed, Settled, Signalled, Spawn,
+    Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver, TookSignal,
+    Triggered,
 };
 use crate::domain::limits::BATCH_MAX;
 use crate::domain::{
-    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, LogChunk, LogPosition,
-    NewSignal, NewTask, QueueName, QueueRecord, Settlement, Step, StepName, StepRecord, Task,
-    TaskId, Violation, masked_url,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, Firing, HistoryEntry,
+    LogChunk, LogPosition, NewSignal, NewTask, Operator, Progress, QueueName, QueueRecord,
+    ScheduleName, ScheduleRecord, ScheduleSpec, Settlement, Step, StepName, StepRecord, Task,
+    TaskId, Verb, Violation, masked_url,
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
@@ -154,7 +161,7 @@ impl Store for PostgresStore {
     }
 
     async fn cancel(&self, task: TaskId, reason: &str) -> Result<Cancelled, StoreError> {
-        call!(self.writers, cancel::cancel(task, reason))
+        call!(self.writers, cancel::cancel(task, reason, None))
     }
 
     async fn enroll(&self, executor: &ExecutorRecord, lease: Duration) -> Result<(), StoreError> {
@@ -182,6 +189,14 @@ impl Store for PostgresStore {
         ends_at: Timestamp,
     ) -> Result<bool, StoreError> {
         call!(self.writers, executors::end_lease(executor, ends_at))
+    }
+
+    async fn note_token(&self, executor: ExecutorId, is_held: bool) -> Result<(), StoreError> {
+        call!(self.writers, executors::note_token(executor, is_held))
+    }
+
+    async fn silent(&self, lease_left: Duration) -> Result<Vec<ExecutorId>, StoreError> {
+        call!(self.readers, executors::silent(lease_left))
     }
 
     async fn put_on_trial(&self, executor: ExecutorId, task: TaskId) -> Result<(), StoreError> {
@@ -218,6 +233,7 @@ impl Store for PostgresStore {
     }
 
     async fn prune(&self, keep: Duration, limit: usize) -> Result<u64, StoreError> {
+        call!(self.writers, schedules::prune(keep, limit))?;
         call!(self.writers, housekeeping::prune(keep, limit))
     }
 
@@ -258,7 +274,7 @@ impl Store for PostgresStore {
     }
 
     async fn list(&self, list: &List) -> Result<Listed, StoreError> {
-        call!(self.readers, read::list(list))
+        call!(self.readers, list::list(list))
     }
 
     async fn tree(&self, task: TaskId) -> Result<Listed, StoreError> {
@@ -358,6 +374,106 @@ impl Store for PostgresStore {
         limit: usize,
     ) -> Result<Vec<LogChunk>, StoreError> {
         call!(self.readers, read::logs(task, after, limit))
+    }
+
+    async fn cancel_by(
+        &self,
+        task: TaskId,
+        reason: &str,
+        by: &Operator,
+    ) -> Result<Cancelled, StoreError> {
+        call!(self.writers, cancel::cancel(task, reason, Some(by)))
+    }
+
+    async fn operate(
+        &self,
+        task: TaskId,
+        verb: &Verb,
+        by: &Operator,
+    ) -> Result<Operated, StoreError> {
+        call!(self.writers, operate::operate(task, verb, by))
+    }
+
+    async fn history(&self, task: TaskId) -> Result<Vec<HistoryEntry>, StoreError> {
+        call!(self.readers, history::history(task))
+    }
+
+    async fn count(&self, list: &List) -> Result<u64, StoreError> {
+        call!(self.readers, list::count(list))
+    }
+
+    async fn note_progress(
+        &self,
+        executor: ExecutorId,
+        progress: &[(TaskId, Progress)],
+    ) -> Result<Vec<bool>, StoreError> {
+        if progress.is_empty() {
+            return Ok(Vec::new());
+        }
+        call!(self.writers, progress::note(executor, progress))
+    }
+
+    async fn create_schedule(
+        &self,
+        spec: &ScheduleSpec,
+        created_by: &str,
+    ) -> Result<ScheduleCreated, StoreError> {
+        call!(self.writers, schedules::create(spec, created_by))
+    }
+
+    async fn schedules(&self, list: &ScheduleList) -> Result<SchedulesListed, StoreError> {
+        call!(self.readers, schedules::list(list))
+    }
+
+    async fn schedule(&self, name: &ScheduleName) -> Result<Option<ScheduleRecord>, StoreError> {
+        call!(self.readers, schedules::one(name))
+    }
+
+    async fn firings(&self, name: &ScheduleName, limit: usize) -> Result<Vec<Firing>, StoreError> {
+        call!(self.readers, schedules::last_firings(name, limit))
+    }
+
+    async fn pause_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError> {
+        call!(self.writers, schedules::pause(name))
+    }
+
+    async fn resume_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError> {
+        call!(self.writers, schedules::resume(name))
+    }
+
+    async fn delete_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError> {
+        call!(self.writers, schedules::delete(name))
+    }
+
+    async fn trigger_schedule(&self, name: &ScheduleName) -> Result<Option<Triggered>, StoreError> {
+        call!(self.writers, schedules::trigger(name))
+    }
+
+    async fn fire_schedules(&self, limit: usize) -> Result<Fired, StoreError> {
+        let mut fired = Fired {
+            next_in: call!(self.readers, schedules::next_in())?,
+            ..Fired::default()
+        };
+        if fired.next_in != Some(Duration::ZERO) {
+            return Ok(fired);
+        }
+        for name in call!(self.readers, schedules::due(limit))? {
+            match call!(self.writers, schedules::fire(&name)) {
+                Ok(one) => fired.add(one),
+                Err(error) if error.is_transient() => return fired.interrupted(error),
+                Err(error) => {
+                    tracing::error!(schedule.name = name, %error, "Schedule `{name}` is paused, because it cannot go on");
+                    let reason = error.to_string();
+                    if let Err(error) = call!(self.writers, schedules::stop(&name, &reason)) {
+                        return fired.interrupted(error);
+                    }
+                }
+            }
+        }
+        match call!(self.readers, schedules::next_in()) {
+            Ok(next_in) => Ok(Fired { next_in, ..fired }),
+            Err(error) => fired.interrupted(error),
+        }
     }
 
     async fn close(&self) {

@@ -4,14 +4,13 @@ use sqlx::PgConnection;
 
 use super::error;
 use crate::domain::limits::TREE_MAX;
-use crate::domain::{
-    ActionName, ExecutorId, LogChunk, LogPosition, QueueName, QueueRecord, Task, TaskId, TaskState,
-};
+use crate::domain::{ExecutorId, LogChunk, LogPosition, QueueRecord, Task, TaskId, TaskState};
 use crate::store::change::{RUNNING, attempt, ends_of_a_wait, owner, uuids, without};
-use crate::store::listed::{label_marks, listed};
-use crate::store::row::{LogRow, TaskRow, name, number, task_columns};
+use crate::store::listed::listed;
+use crate::store::log::LogRow;
+use crate::store::row::{TaskRow, name, number, task_columns};
 use crate::store::time::Time;
-use crate::store::{List, Listed, StoreError, StoreIdentity};
+use crate::store::{Listed, StoreError, StoreIdentity};
 
 const TASKS: &str = concat!("select ", task_columns!(), " from task where id = any($1)");
 
@@ -35,21 +34,6 @@ select count(*) from (
     )
     limit $3
 ) as counted";
-
-/// Goes through the tasks by age, the newest first, until it has found enough: what is rare is found by
-/// looking at all that is newer.
-const LIST: &str = concat!(
-    "select ",
-    task_columns!(),
-    " from task
-    where (cardinality($1::text[]) = 0 or state = any($1))
-        and ($2::text is null or queue = $2)
-        and ($3::text is null or action = $3)
-        and ($4::text is null or starts_with(labels, $4) or strpos(labels, $5) > 0)
-        and ($6::uuid is null or parent = $6)
-        and ($7::uuid is null or id < $7)
-    order by id desc limit $8"
-);
 
 const TREE: &str = concat!(
     "with recursive tree(member, depth) as (
@@ -141,28 +125,6 @@ pub(super) async fn ahead(
         .await
         .map_err(error::of)?;
     Ok(u64::try_from(ahead).unwrap_or(0))
-}
-
-/// As [`crate::store::Store::list`].
-pub(super) async fn list(connection: &mut PgConnection, list: &List) -> Result<Listed, StoreError> {
-    let states: Vec<&str> = list.states.iter().map(|state| state.as_str()).collect();
-    let label = list.label.as_ref();
-    let [first, other] = label
-        .map(|(name, value)| label_marks(name, value))
-        .map_or([None, None], |marks| marks.map(Some));
-    let rows: Vec<TaskRow> = sqlx::query_as(LIST)
-        .bind(states)
-        .bind(list.queue.as_ref().map(QueueName::as_str))
-        .bind(list.action.as_ref().map(ActionName::as_str))
-        .bind(first)
-        .bind(other)
-        .bind(list.parent.map(TaskId::as_uuid))
-        .bind(list.before.map(TaskId::as_uuid))
-        .bind(number(list.limit))
-        .fetch_all(connection)
-        .await
-        .map_err(error::of)?;
-    Ok(listed(rows))
 }
 
 /// As [`crate::store::Store::tree`].

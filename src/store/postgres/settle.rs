@@ -100,12 +100,13 @@ pub(super) async fn write(
         rows,
         ready: Vec::new(),
     };
-    let steps: Vec<_> = changes
+    let retried: Vec<Uuid> = changes
         .iter()
-        .filter_map(|change| Some((change.task, change.step_again.as_ref()?)))
+        .filter(|change| change.is_retried)
+        .map(|change| change.task)
         .collect();
-    if !steps.is_empty() {
-        step::run_again(connection, &steps).await?;
+    if !retried.is_empty() {
+        step::run_again(connection, &retried).await?;
     }
     let suspended = written.suspended();
     if !suspended.is_empty() {

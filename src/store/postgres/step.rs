@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::error;
-use crate::domain::{ExecutorId, StepName, StepRecord, TaskId};
+use crate::domain::{ExecutorId, StepRecord, TaskId};
 use crate::store::change::{RUNNING, attempt, owner};
 use crate::store::durable_row::{StepRow, StepText};
 use crate::store::time::Time;
@@ -37,8 +37,7 @@ order by place nulls last, name";
 
 const RUN_AGAIN: &str = "
 update step set state = 'waiting', place = null, tries = 0, error = null, due_at = now()
-from unnest($1::uuid[], $2::text[]) as w(task, name)
-where step.task = w.task and step.name = w.name and step.state = 'failed'";
+where task = any($1) and state = 'retryable'";
 
 /// As [`crate::store::Store::record`].
 pub(super) async fn record(
@@ -104,19 +103,13 @@ pub(super) async fn steps(
     rows.into_iter().map(StepRow::into_step).collect()
 }
 
-/// Lets steps that failed run again with the next attempt of their task.
+/// Lets steps that failed, and may be retried, run again with the next attempt of their task.
 pub(super) async fn run_again(
     connection: &mut PgConnection,
-    steps: &[(Uuid, &StepName)],
+    tasks: &[Uuid],
 ) -> Result<(), StoreError> {
     sqlx::query(RUN_AGAIN)
-        .bind(steps.iter().map(|(task, _)| *task).collect::<Vec<_>>())
-        .bind(
-            steps
-                .iter()
-                .map(|(_, name)| name.as_str())
-                .collect::<Vec<_>>(),
-        )
+        .bind(tasks)
         .execute(connection)
         .await
         .map_err(error::of)?;

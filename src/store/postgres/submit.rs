@@ -44,7 +44,7 @@ with wanted as (
         case when j.place > $19 then $20 when j.run_at > now() then $13 else $14 end, j.priority, j.parent,
         coalesce(j.parent_root, j.id), j.origin, now(),
         case when j.place > $19 or j.run_at > now() then null else now() end,
-        j.run_at, least(j.deadline, j.parent_deadline), j.labels, j.options, j.input,
+        j.run_at, case when j.outlives then j.deadline else least(j.deadline, j.parent_deadline) end, j.labels, j.options, j.input,
         j.key, j.fan_out, j.sibling, j.outlives
     from judged j
     where j.has_queue and (j.parent is null or j.has_parent and not j.is_ended)

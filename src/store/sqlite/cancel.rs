@@ -4,14 +4,15 @@ use sqlx::{Connection, SqliteConnection};
 use uuid::Uuid;
 
 use super::submit::hex;
-use super::{error, fan_out};
+use super::{error, fan_out, history};
 use crate::domain::limits::TREE_MAX;
-use crate::domain::{ExecutorId, TaskEvent, TaskFacts, TaskId};
+use crate::domain::{ExecutorId, Operator, TaskEvent, TaskFacts, TaskId};
 use crate::store::change::{Step, cancel_cause};
 use crate::store::durable_row::{EndedRow, ended_rows};
 use crate::store::row::{facts_columns, number, text};
 use crate::store::time::Time;
 use crate::store::tree::{Member, Parts, parts};
+use crate::store::verb::NewEntry;
 use crate::store::{Cancelled, StoreError};
 
 const TREE: &str = "
@@ -44,17 +45,34 @@ where id in (select unhex(value) from json_each(?1)) and cancel_requested_at is 
 const REQUEST: &str = "
 insert into cancel_request (task) select unhex(value) from json_each(?1) where true on conflict do nothing";
 
-/// As [`crate::store::Store::cancel`].
+/// As [`crate::store::Store::cancel`], or with an operator as [`crate::store::Store::cancel_by`].
 pub(super) async fn cancel(
     connection: &mut SqliteConnection,
     task: TaskId,
     reason: &str,
+    by: Option<&Operator>,
     now: Time,
 ) -> Result<Cancelled, StoreError> {
     let mut transaction = connection
         .begin_with("begin immediate")
         .await
         .map_err(error::of)?;
+    let answer = cancel_within(&mut transaction, task, reason, now).await?;
+    if let (Some(by), Cancelled::Accepted { .. }) = (by, &answer) {
+        let entry = NewEntry::cancelled(task, reason, by);
+        history::enter(&mut transaction, entry, now).await?;
+    }
+    transaction.commit().await.map_err(error::of)?;
+    Ok(answer)
+}
+
+/// The same in a transaction that has begun.
+pub(super) async fn cancel_within(
+    transaction: &mut SqliteConnection,
+    task: TaskId,
+    reason: &str,
+    now: Time,
+) -> Result<Cancelled, StoreError> {
     let members: Vec<Member> = sqlx::query_as(TREE)
         .bind(task.as_uuid())
         .bind(number(TREE_MAX))
@@ -65,8 +83,7 @@ pub(super) async fn cancel(
         Ok(parts) => parts,
         Err(answer) => return Ok(answer),
     };
-    let (cancelled, ready) = carry_out(&mut transaction, waiting, &running, reason, now).await?;
-    transaction.commit().await.map_err(error::of)?;
+    let (cancelled, ready) = carry_out(transaction, waiting, &running, reason, now).await?;
     Ok(Cancelled::Accepted {
         cancelled,
         running,

@@ -75,6 +75,8 @@ const DELETE_FAN_OUTS: &str =
     "delete from fan_out where task in (select unhex(value) from json_each(?1))";
 const DELETE_ENDED: &str =
     "delete from ended_parent where task in (select unhex(value) from json_each(?1))";
+const DELETE_HISTORIES: &str =
+    "delete from task_history where task in (select unhex(value) from json_each(?1))";
 const DELETE_TASKS: &str = "delete from task where id in (select unhex(value) from json_each(?1))";
 
 const CREATE_QUEUE: &str = "insert into queue (name) values (?1) on conflict do nothing";
@@ -199,6 +201,7 @@ pub(super) async fn prune(
         DELETE_SIGNALS,
         DELETE_FAN_OUTS,
         DELETE_ENDED,
+        DELETE_HISTORIES,
         DELETE_TASKS,
     ] {
         sqlx::query(statement)

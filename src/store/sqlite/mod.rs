@@ -13,8 +13,13 @@ mod claim;
 mod error;
 mod executors;
 mod fan_out;
+mod history;
 mod housekeeping;
+mod list;
+mod operate;
+mod progress;
 mod read;
+mod schedules;
 mod settle;
 mod signal;
 mod spawn;
@@ -37,16 +42,18 @@ use uuid::Uuid;
 
 use super::time::Time;
 use super::{
-    Below, Cancelled, Due, IdleFound, IdleLook, List, Listed, Recorded, Renewal, SCHEMA_VERSION,
-    Settled, Signalled, Spawn, Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal,
-    TakenOver, TookSignal,
+    Below, Cancelled, Due, Fired, IdleFound, IdleLook, List, Listed, Operated, Recorded, Renewal,
+    SCHEMA_VERSION, ScheduleCreated, ScheduleList, SchedulesListed, Settled, Signalled, Spawn,
+    Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver, TookSignal,
+    Triggered,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::domain::limits::BATCH_MAX;
 use crate::domain::{
-    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, LogChunk, LogPosition,
-    NewSignal, NewTask, QueueName, QueueRecord, Settlement, Step, StepName, StepRecord, Task,
-    TaskId, Violation,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, Firing, HistoryEntry,
+    LogChunk, LogPosition, NewSignal, NewTask, Operator, Progress, QueueName, QueueRecord,
+    ScheduleName, ScheduleRecord, ScheduleSpec, Settlement, Step, StepName, StepRecord, Task,
+    TaskId, Verb, Violation,
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -264,7 +271,7 @@ impl Store for SqliteStore {
     }
 
     async fn cancel(&self, task: TaskId, reason: &str) -> Result<Cancelled, StoreError> {
-        call!(self.writer, cancel::cancel(task, reason, self.now()))
+        call!(self.writer, cancel::cancel(task, reason, None, self.now()))
     }
 
     async fn enroll(&self, executor: &ExecutorRecord, lease: Duration) -> Result<(), StoreError> {
@@ -311,6 +318,15 @@ impl Store for SqliteStore {
         )
     }
 
+    async fn note_token(&self, executor: ExecutorId, is_held: bool) -> Result<(), StoreError> {
+        call!(self.writer, executors::note_token(executor, is_held))
+    }
+
+    async fn silent(&self, lease_left: Duration) -> Result<Vec<ExecutorId>, StoreError> {
+        let ends_before = self.now().after(lease_left);
+        call!(self.readers, executors::silent(ends_before))
+    }
+
     async fn put_on_trial(&self, executor: ExecutorId, task: TaskId) -> Result<(), StoreError> {
         call!(self.writer, executors::put_on_trial(executor, task))
     }
@@ -344,10 +360,9 @@ impl Store for SqliteStore {
     }
 
     async fn prune(&self, keep: Duration, limit: usize) -> Result<u64, StoreError> {
-        call!(
-            self.writer,
-            housekeeping::prune(self.now().before(keep), limit)
-        )
+        let until = self.now().before(keep);
+        call!(self.writer, schedules::prune(until, limit))?;
+        call!(self.writer, housekeeping::prune(until, limit))
     }
 
     async fn executors(&self) -> Result<Vec<ExecutorRecord>, StoreError> {
@@ -387,7 +402,7 @@ impl Store for SqliteStore {
     }
 
     async fn list(&self, list: &List) -> Result<Listed, StoreError> {
-        call!(self.readers, read::list(list))
+        call!(self.readers, list::list(list))
     }
 
     async fn tree(&self, task: TaskId) -> Result<Listed, StoreError> {
@@ -490,6 +505,109 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> Result<Vec<LogChunk>, StoreError> {
         call!(self.readers, read::logs(task, after, limit))
+    }
+
+    async fn cancel_by(
+        &self,
+        task: TaskId,
+        reason: &str,
+        by: &Operator,
+    ) -> Result<Cancelled, StoreError> {
+        call!(
+            self.writer,
+            cancel::cancel(task, reason, Some(by), self.now())
+        )
+    }
+
+    async fn operate(
+        &self,
+        task: TaskId,
+        verb: &Verb,
+        by: &Operator,
+    ) -> Result<Operated, StoreError> {
+        call!(self.writer, operate::operate(task, verb, by, self.now()))
+    }
+
+    async fn history(&self, task: TaskId) -> Result<Vec<HistoryEntry>, StoreError> {
+        call!(self.readers, history::history(task))
+    }
+
+    async fn count(&self, list: &List) -> Result<u64, StoreError> {
+        call!(self.readers, list::count(list))
+    }
+
+    async fn note_progress(
+        &self,
+        executor: ExecutorId,
+        progress: &[(TaskId, Progress)],
+    ) -> Result<Vec<bool>, StoreError> {
+        if progress.is_empty() {
+            return Ok(Vec::new());
+        }
+        call!(self.writer, progress::note(executor, progress))
+    }
+
+    async fn create_schedule(
+        &self,
+        spec: &ScheduleSpec,
+        created_by: &str,
+    ) -> Result<ScheduleCreated, StoreError> {
+        call!(self.writer, schedules::create(spec, created_by, self.now()))
+    }
+
+    async fn schedules(&self, list: &ScheduleList) -> Result<SchedulesListed, StoreError> {
+        call!(self.readers, schedules::list(list))
+    }
+
+    async fn schedule(&self, name: &ScheduleName) -> Result<Option<ScheduleRecord>, StoreError> {
+        call!(self.readers, schedules::one(name))
+    }
+
+    async fn firings(&self, name: &ScheduleName, limit: usize) -> Result<Vec<Firing>, StoreError> {
+        call!(self.readers, schedules::last_firings(name, limit))
+    }
+
+    async fn pause_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError> {
+        call!(self.writer, schedules::pause(name))
+    }
+
+    async fn resume_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError> {
+        call!(self.writer, schedules::resume(name, self.now()))
+    }
+
+    async fn delete_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError> {
+        call!(self.writer, schedules::delete(name))
+    }
+
+    async fn trigger_schedule(&self, name: &ScheduleName) -> Result<Option<Triggered>, StoreError> {
+        call!(self.writer, schedules::trigger(name, self.now()))
+    }
+
+    async fn fire_schedules(&self, limit: usize) -> Result<Fired, StoreError> {
+        let mut fired = Fired {
+            next_in: call!(self.readers, schedules::next_in(self.now()))?,
+            ..Fired::default()
+        };
+        if fired.next_in != Some(Duration::ZERO) {
+            return Ok(fired);
+        }
+        for name in call!(self.readers, schedules::due(limit, self.now()))? {
+            match call!(self.writer, schedules::fire(&name, self.now())) {
+                Ok(one) => fired.add(one),
+                Err(error) if error.is_transient() => return fired.interrupted(error),
+                Err(error) => {
+                    tracing::error!(schedule.name = name, %error, "Schedule `{name}` is paused, because it cannot go on");
+                    let reason = error.to_string();
+                    if let Err(error) = call!(self.writer, schedules::stop(&name, &reason)) {
+                        return fired.interrupted(error);
+                    }
+                }
+            }
+        }
+        match call!(self.readers, schedules::next_in(self.now())) {
+            Ok(next_in) => Ok(Fired { next_in, ..fired }),
+            Err(error) => fired.interrupted(error),
+        }
     }
 
     async fn close(&self) {

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::error;
 use super::submit::hex;
-use crate::domain::{ExecutorId, Step, StepName, StepRecord, TaskId};
+use crate::domain::{ExecutorId, Step, StepRecord, TaskId};
 use crate::store::change::{RUNNING, attempt, owner};
 use crate::store::durable_row::{StepRow, StepText};
 use crate::store::row::text;
@@ -38,9 +38,7 @@ order by place nulls last, name";
 
 const RUN_AGAIN: &str = "
 update step set state = 'waiting', place = null, tries = 0, error = null, due_at = ?2
-where state = 'failed' and exists (
-    select 1 from json_each(?1) as w where unhex(w.value ->> 0) = task and w.value ->> 1 = name
-)";
+where task in (select unhex(value) from json_each(?1)) and state = 'retryable'";
 
 /// As [`crate::store::Store::record`].
 pub(super) async fn record(
@@ -104,18 +102,15 @@ pub(super) async fn steps(
     rows.into_iter().map(StepRow::into_step).collect()
 }
 
-/// Lets steps that failed run again with the next attempt of their task.
+/// Lets steps that failed, and may be retried, run again with the next attempt of their task.
 pub(super) async fn run_again(
     connection: &mut SqliteConnection,
-    steps: &[(Uuid, &StepName)],
+    tasks: &[Uuid],
     now: Time,
 ) -> Result<(), StoreError> {
-    let batch: Vec<_> = steps
-        .iter()
-        .map(|(task, name)| json!([hex(*task), name.as_str()]))
-        .collect();
+    let tasks: Vec<String> = tasks.iter().map(|task| hex(*task)).collect();
     sqlx::query(RUN_AGAIN)
-        .bind(text(&batch))
+        .bind(text(&tasks))
         .bind(now)
         .execute(connection)
         .await

@@ -23,7 +23,7 @@ insert into task (
 select w.id, w.action, w.queue,
     case when w.place >= ?5 then ?6 when w.run_at > ?2 then ?3 else ?4 end, w.priority, w.parent,
     coalesce(p.root, w.id), w.origin, ?2, case when w.place >= ?5 or w.run_at > ?2 then null else ?2 end, w.run_at,
-    coalesce(min(w.deadline, p.deadline), w.deadline, p.deadline), w.labels, w.options, w.input, w.key,
+    case when w.outlives then w.deadline else coalesce(min(w.deadline, p.deadline), w.deadline, p.deadline) end, w.labels, w.options, w.input, w.key,
     w.fan_out, w.sibling, w.outlives
 from (
     select cast(key as integer) as place, unhex(value ->> 0) as id, value ->> 1 as action, value ->> 2 as queue,
@@ -78,7 +78,7 @@ const KNOWN_KEYS: &str = concat!(
 );
 
 #[derive(sqlx::FromRow)]
-struct Inserted {
+pub(super) struct Inserted {
     id: Uuid,
     state: String,
     run_at: Option<Time>,
@@ -141,7 +141,8 @@ pub(super) async fn enter(
     answers(tasks, &entered, known)
 }
 
-async fn insert(
+/// Inserts what may be stored, in the transaction of `connection`; answers with what was.
+pub(super) async fn insert(
     connection: &mut SqliteConnection,
     tasks: &[NewTask],
     unblocked: usize,

@@ -84,6 +84,17 @@ pub(super) struct Faults<'a> {
     deck: Mutex<Vec<(&'static str, u64, u64)>>,
     counts: Mutex<BTreeMap<&'static str, usize>>,
     lost: Mutex<HashMap<Uuid, (i32, f64)>>,
+    kills: Mutex<Vec<Kill>>,
+}
+
+/// An executor that was killed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kill {
+    pub(super) executor: Uuid,
+    /// Unit: seconds since the epoch, by the store's clock.
+    pub(super) at: f64,
+    /// Whether its broker was away, so that it could tell nobody.
+    pub(super) lacks_token: bool,
 }
 
 impl<'a> Faults<'a> {
@@ -139,6 +150,7 @@ impl<'a> Faults<'a> {
             deck: Mutex::default(),
             counts: Mutex::default(),
             lost: Mutex::default(),
+            kills: Mutex::default(),
         }
     }
 
@@ -155,6 +167,11 @@ impl<'a> Faults<'a> {
     /// What ran when its executor was killed: the attempt, and when by the store's clock.
     pub(super) fn lost(&self) -> HashMap<Uuid, (i32, f64)> {
         self.lost.lock().unwrap().clone()
+    }
+
+    /// Executors that were killed while the store was there.
+    pub(super) fn kills(&self) -> Vec<Kill> {
+        self.kills.lock().unwrap().clone()
     }
 
     /// Does something every one to four seconds, and heals everything in the end.
@@ -256,9 +273,16 @@ impl<'a> Faults<'a> {
         target.signal(Signal::SIGKILL);
         let executor = executor.and_then(|line| line["executor.id"].as_str()?.parse().ok());
         // Whoever is killed while the store is away has no number in the report.
+        let ledger = self.fleet.ledger();
         if let Some(executor) = executor
-            && let Ok((running, now)) = self.fleet.ledger().try_running_for(executor).await
+            && let Ok((running, now)) = ledger.try_running_for(executor).await
+            && let Ok(lacks_token) = ledger.try_lacks_token(executor).await
         {
+            self.kills.lock().unwrap().push(Kill {
+                executor,
+                at: now,
+                lacks_token,
+            });
             let mut lost = self.lost.lock().unwrap();
             lost.extend(
                 running

@@ -97,7 +97,7 @@ async fn faults_at_random_lose_nothing_and_double_nothing() {
     let rows = all_ended(&fleet, &ids).await;
     let mut report = Report::of(plan, &faults);
     report.waited = waited;
-    report.judge(&fleet, &planned, &rows).await;
+    report.judge(&fleet, &faults.kills(), &planned, &rows).await;
     let audit = runtime.store().audit(AuditDepth::All).await.unwrap();
     let found = audit.violations.iter().map(|one| format!("audit: {one}"));
     report.violations.extend(found);

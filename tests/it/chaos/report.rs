@@ -6,7 +6,7 @@ use std::fs;
 use uuid::Uuid;
 
 use super::Plan;
-use super::faults::Faults;
+use super::faults::{Faults, Kill};
 use super::tasks::{FAN, Kind, ONCE_RUNS, Planned, RERUN_RUNS};
 use crate::support::fleet::Fleet;
 use crate::support::ledger::Entry;
@@ -21,6 +21,10 @@ pub(super) struct Report {
     lost: HashMap<Uuid, (i32, f64)>,
     /// Unit: seconds from the death of an executor to the next attempt of what it ran; sorted.
     take_overs: Vec<f64>,
+    /// Unit: seconds from the death of an executor until it was found lost; sorted.
+    found: Vec<f64>,
+    /// The same of those whose broker was away.
+    found_without_broker: Vec<f64>,
     /// Tasks by their last state.
     states: BTreeMap<String, usize>,
     /// Clients that waited and were answered.
@@ -40,6 +44,8 @@ impl Report {
             faults: faults.counts(),
             lost: faults.lost(),
             take_overs: Vec::new(),
+            found: Vec::new(),
+            found_without_broker: Vec::new(),
             states: BTreeMap::new(),
             waited: 0,
             doubled_runs: 0,
@@ -52,6 +58,7 @@ impl Report {
     pub(super) async fn judge(
         &mut self,
         fleet: &Fleet,
+        kills: &[Kill],
         planned: &[Planned],
         rows: &[(Uuid, Entry)],
     ) {
@@ -68,6 +75,7 @@ impl Report {
             self.note_take_over(task, row);
         }
         self.take_overs.sort_by(f64::total_cmp);
+        self.note_losses(kills, &fleet.ledger().losses().await);
         let children = fleet.ledger().children().await;
         for task in planned.iter().filter(|task| task.kind == Kind::FanOut) {
             let count = children.get(&task.id).copied().unwrap_or(0);
@@ -114,12 +122,18 @@ impl Report {
         }
     }
 
-    fn percentile(&self, percent: usize) -> String {
-        let last = self.take_overs.len().saturating_sub(1);
-        match self.take_overs.get(last * percent / 100) {
-            Some(seconds) => format!("{seconds:.1} s"),
-            None => "none".to_owned(),
+    /// How long the dead were taken for living.
+    fn note_losses(&mut self, kills: &[Kill], losses: &HashMap<Uuid, f64>) {
+        for kill in kills {
+            let found = if kill.lacks_token {
+                &mut self.found_without_broker
+            } else {
+                &mut self.found
+            };
+            found.extend(losses.get(&kill.executor).map(|at| at - kill.at));
         }
+        self.found.sort_by(f64::total_cmp);
+        self.found_without_broker.sort_by(f64::total_cmp);
     }
 
     /// Says it, as it stands in `docs/reliability.md`.
@@ -150,11 +164,19 @@ impl Report {
             ),
             (
                 "from the kill to the next attempt, p50",
-                self.percentile(50),
+                percentile(&self.take_overs, 50),
             ),
             (
                 "from the kill to the next attempt, p99",
-                self.percentile(99),
+                percentile(&self.take_overs, 99),
+            ),
+            (
+                "from `kill -9` until the executor was found lost",
+                spread(&self.found),
+            ),
+            (
+                "the same while its broker was away",
+                spread(&self.found_without_broker),
             ),
             (
                 "`rerun`: runs of a program beyond the first",
@@ -171,6 +193,20 @@ impl Report {
             eprintln!("| {what} | {how_much} |");
         }
     }
+}
+
+/// A part of what is sorted. Unit: seconds.
+fn percentile(sorted: &[f64], percent: usize) -> String {
+    let last = sorted.len().saturating_sub(1);
+    match sorted.get(last * percent / 100) {
+        Some(seconds) => format!("{seconds:.1} s"),
+        None => "none".to_owned(),
+    }
+}
+
+fn spread(sorted: &[f64]) -> String {
+    let (middle, most) = (percentile(sorted, 50), percentile(sorted, 99));
+    format!("p50 {middle}, p99 {most}, of {}", sorted.len())
 }
 
 /// How often each program has run.

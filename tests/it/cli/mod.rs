@@ -5,10 +5,13 @@ mod broker;
 mod dev;
 mod help;
 mod keys;
+mod logs;
+mod schedule;
 mod servers;
 mod settings;
 mod store;
 mod task;
+mod verbs;
 mod why;
 mod workflow;
 

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::support::eventually::eventually_within;
-use crate::support::fleet::{Fleet, Web, is_running};
+use crate::support::fleet::{Fleet, Way, Web, is_running};
 use crate::support::gate::{gated, open_gate, open_gate_for, pids, result_of, runs};
 
 /// A lease, a look of a housekeeper, and a busy machine.
@@ -117,6 +117,45 @@ async fn kill_9_of_an_executor_is_noticed_in_about_a_second() {
     eprintln!("the next attempt began {seconds:.2} s after the kill");
     // Without a notice it takes what is left of the lease, which is ten seconds at least.
     assert!(seconds < 5.0, "taken over after {seconds} s");
+    drop(second);
+}
+
+#[tokio::test]
+#[expect(clippy::print_stderr, reason = "how long it took shall be seen")]
+async fn kill_9_of_an_executor_whose_broker_is_away_is_noticed_before_its_lease_ends() {
+    let fleet = Fleet::begin().await;
+    fleet.create_queue("own");
+    let web = fleet.web("w1").await;
+    let own = ["--allow-command", "sh", "--queue", "own=1"];
+    let way = Way {
+        store: None,
+        broker: Some(&fleet.broker_proxy()),
+    };
+    let mut first = fleet.executor_by(way, "x1", &own).await;
+    let mut task = gated(&fleet, "again");
+    task["queue"] = json!("own");
+    let id = web.submit(&task).await;
+    pids(&fleet, "again", 1).await;
+    let second = fleet.executor("x2", &own).await;
+    // Of this death the broker tells nobody: it has taken the token back before, and the lease said that x1 lives.
+    way.broker.unwrap().refuse();
+    first.said("the broker is away").await;
+    let ledger = fleet.ledger();
+    let lives_on = ledger.lease_end("x1").await + 7.0;
+    let look = async || ledger.lease_end("x1").await;
+    eventually_within(TAKE_OVER_PATIENCE, "it lives on", look, |end| {
+        *end > lives_on
+    })
+    .await;
+    assert_eq!(runs(&fleet, "again").len(), 1, "it is not taken for dead");
+    first.kill();
+    let lease = ledger.lease_end("x1").await;
+    pids(&fleet, "again", 2).await;
+    let left = lease - ledger.task(&id).await.started_at.unwrap();
+    eprintln!("the next attempt began {left:.2} s before the lease would have ended");
+    assert!(left > 2.0, "{left} s");
+    open_gate(&fleet, "again");
+    assert_eq!(web.finished(&id).await["attempt"], 2);
     drop(second);
 }
 

@@ -331,7 +331,7 @@ async fn every_wrong_request_is_told_what_is_wrong_and_leaves_nothing_behind() {
         404 there is no task `00000000-03e8-7000-8000-000000000001`
         hint: finished tasks are deleted when their retention is over
     GET /v1/tasks/00000000-03e8-7000-8000-000000000001/logs?after=7
-        400 `after` is not of the form `attempt:offset`: `7`
+        400 `after`: not a place in a log (`attempt:offset`): `7`
     GET /v1/tasks/00000000-03e8-7000-8000-000000000001/logs?limit=0
         400 `limit` must be from 1 to 1000, not `0`
     GET /v1/tasks/00000000-03e8-7000-8000-000000000001/logs?colour=red

@@ -1,10 +1,13 @@
 //! The HTTP interface, asked as a stranger asks: the real router on a port, requests over the network.
 
 mod errors;
+mod follow;
 mod health;
 mod keys;
+mod schedules;
 mod tap;
 mod tasks;
+mod verbs;
 mod why;
 
 use std::net::{Ipv4Addr, SocketAddr};

@@ -7,24 +7,27 @@ use super::{Server, text};
 use crate::support::world::PATIENCE;
 
 /// A stream of server-sent events.
-struct Events {
+pub(super) struct Events {
     response: Response,
     unread: String,
 }
 
 /// One of them.
 #[derive(Debug)]
-struct Seen {
-    id: String,
-    kind: String,
-    data: Value,
+pub(super) struct Seen {
+    pub(super) id: String,
+    pub(super) kind: String,
+    pub(super) data: Value,
 }
 
 impl Events {
     async fn open(server: &Server, query: &str, last: Option<&str>) -> Self {
-        let request = server
-            .door
-            .request(Method::GET, &format!("/v1/taps{query}"));
+        Self::at(server, &format!("/v1/taps{query}"), last).await
+    }
+
+    pub(super) async fn at(server: &Server, path: &str, last: Option<&str>) -> Self {
+        let request = server.door.request(Method::GET, path);
+        let request = request.header("accept", "text/event-stream");
         let request = match last {
             Some(last) => request.header("last-event-id", last),
             None => request,
@@ -38,7 +41,13 @@ impl Events {
         }
     }
 
-    async fn next(&mut self) -> Seen {
+    /// Whether the server has ended the stream.
+    pub(super) async fn is_over(&mut self) -> bool {
+        let end = tokio::time::timeout(PATIENCE, self.response.chunk()).await;
+        self.unread.is_empty() && end.expect("an end comes").unwrap().is_none()
+    }
+
+    pub(super) async fn next(&mut self) -> Seen {
         loop {
             if let Some((event, rest)) = self.unread.split_once("\n\n") {
                 let field = |name: &str| {

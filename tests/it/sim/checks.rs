@@ -17,6 +17,8 @@ pub(super) struct Model {
     begun: BTreeMap<(TaskId, u32), u32>,
     bodies: BTreeMap<u64, Body>,
     bodies_begun: u64,
+    /// Steps whose outcome is stored.
+    stored_steps: BTreeSet<(TaskId, String)>,
     /// Tasks that somebody was told are stored.
     promised: BTreeSet<TaskId>,
     last: Act,
@@ -279,6 +281,24 @@ impl Model {
         self.bodies_begun
     }
 
+    /// A step of the action has an effect outside.
+    pub(super) fn effect(&mut self, body: u64, step: &str) {
+        let Some(body) = self.bodies.get(&body) else {
+            return; // Its process is dead.
+        };
+        let key = (body.task, step.to_owned());
+        // One that was frozen may go on where it was, before it notices.
+        if self.stored_steps.contains(&key) && !body.was_frozen {
+            let words = format!("a step that was stored has run again: `{step}` of {body:?}");
+            self.violated(words);
+        }
+    }
+
+    /// The store has stored how a step ended.
+    pub(super) fn step_stored(&mut self, task: TaskId, step: &str) {
+        self.stored_steps.insert((task, step.to_owned()));
+    }
+
     pub(super) fn body_ends(&mut self, body: u64) {
         self.bodies.remove(&body);
     }
@@ -330,6 +350,9 @@ impl Model {
 }
 
 fn wrong_birth(row: &Task) -> Option<&'static str> {
-    let is_new = matches!(row.state, TaskState::Scheduled | TaskState::Ready) && row.attempt.0 == 0;
+    let is_new = matches!(
+        row.state,
+        TaskState::Scheduled | TaskState::Ready | TaskState::Blocked
+    ) && row.attempt.0 == 0;
     (!is_new).then_some("a task was not stored as a new one")
 }

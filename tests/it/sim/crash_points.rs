@@ -100,6 +100,13 @@ fn specs(chance: &mut Chance) -> Vec<Spec> {
             ..work(10, false)
         };
         specs.push(Spec::new(submission("parent", parent), at(4_000), chance));
+        let saga = Work {
+            children: 5,
+            ..work(10, false)
+        };
+        let mut saga = Spec::new(submission("saga", saga), at(4_500), chance);
+        saga.signalled_at = Some(at(7_500));
+        specs.push(saga);
         let mut cancelled = Spec::new(submission("work", work(30_000, true)), at(5_000), chance);
         cancelled.cancelled_at = Some(at(6_500));
         specs.push(cancelled);
@@ -243,17 +250,26 @@ fn an_executor_may_die_at_any_call_of_store_or_broker() {
         "cancel",
         "claim",
         "claim_idle",
+        "clear_below",
         "consume",
         "due",
         "enroll",
+        "fan_out",
+        "fire_schedules",
         "prune",
         "publish",
         "queues",
+        "record",
         "renew",
         "retire",
         "settle",
+        "silent",
+        "spawn",
+        "spawned",
+        "steps",
         "submit",
         "take_over",
+        "take_signal",
         "tasks",
     ];
     dies_everywhere(EXECUTOR, &methods, 60);
@@ -261,6 +277,8 @@ fn an_executor_may_die_at_any_call_of_store_or_broker() {
 
 #[test]
 fn a_web_server_may_die_at_any_call_of_store_or_broker() {
-    let methods = ["cancel", "consume", "ended", "publish", "submit", "tasks"];
+    let methods = [
+        "cancel", "consume", "ended", "publish", "signal", "submit", "tasks",
+    ];
     dies_everywhere(WEB, &methods, 20);
 }

@@ -7,14 +7,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use longshore::domain::{
-    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, LogChunk, LogPosition,
-    NewSignal, NewTask, QueueName, QueueRecord, Settlement, Step, StepName, StepRecord, Task,
-    TaskId, Violation,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, Firing, HistoryEntry,
+    LogChunk, LogPosition, NewSignal, NewTask, Operator, Progress, QueueName, QueueRecord,
+    ScheduleName, ScheduleRecord, ScheduleSpec, Settlement, Step, StepName, StepProgress,
+    StepRecord, Task, TaskId, Verb, Violation,
 };
 use longshore::store::{
-    Below, Cancelled, Due, IdleFound, IdleLook, List, Listed, Recorded, Renewal, Settled,
-    Signalled, Spawn, Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver,
-    TookSignal,
+    Below, Cancelled, Due, Fired, IdleFound, IdleLook, List, Listed, Operated, Recorded, Renewal,
+    ScheduleCreated, ScheduleList, SchedulesListed, Settled, Signalled, Spawn, Spawned, Store,
+    StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver, TookSignal, Triggered,
 };
 
 use super::hub::Hub;
@@ -311,6 +312,15 @@ impl Store for SimStore {
         .await
     }
 
+    async fn note_token(&self, executor: ExecutorId, is_held: bool) -> Result<(), StoreError> {
+        let call = self.store().note_token(executor, is_held);
+        self.read("note_token", call).await
+    }
+
+    async fn silent(&self, lease_left: Duration) -> Result<Vec<ExecutorId>, StoreError> {
+        self.read("silent", self.store().silent(lease_left)).await
+    }
+
     async fn put_on_trial(&self, executor: ExecutorId, task: TaskId) -> Result<(), StoreError> {
         let call = self.store().put_on_trial(executor, task);
         self.read("put_on_trial", call).await
@@ -403,6 +413,12 @@ impl Store for SimStore {
     ) -> Result<Vec<Recorded>, StoreError> {
         let call = self.store().record(executor, records);
         self.call("record", call, |hub, answers| {
+            for (one, answer) in records.iter().zip(answers) {
+                let is_ended = matches!(one.step.progress, StepProgress::Ended { .. });
+                if *answer == Recorded::Stored && is_ended {
+                    hub.model().step_stored(one.task, one.step.name.as_str());
+                }
+            }
             let words = records.iter().zip(answers).map(|(one, answer)| {
                 let (name, step) = (hub.name(one.task), &one.step.name);
                 format!("{name}.{} {step} {answer:?}", one.attempt)
@@ -499,6 +515,89 @@ impl Store for SimStore {
         limit: usize,
     ) -> Result<Vec<LogChunk>, StoreError> {
         self.read("logs", self.store().logs(task, after, limit))
+            .await
+    }
+
+    async fn cancel_by(
+        &self,
+        task: TaskId,
+        reason: &str,
+        _: &Operator,
+    ) -> Result<Cancelled, StoreError> {
+        self.cancel(task, reason).await // Histories are nothing that a simulation looks at.
+    }
+
+    async fn operate(
+        &self,
+        task: TaskId,
+        verb: &Verb,
+        by: &Operator,
+    ) -> Result<Operated, StoreError> {
+        let call = self.store().operate(task, verb, by);
+        self.read("operate", call).await
+    }
+
+    async fn history(&self, task: TaskId) -> Result<Vec<HistoryEntry>, StoreError> {
+        self.read("history", self.store().history(task)).await
+    }
+
+    async fn count(&self, list: &List) -> Result<u64, StoreError> {
+        self.read("count", self.store().count(list)).await
+    }
+
+    async fn note_progress(
+        &self,
+        executor: ExecutorId,
+        progress: &[(TaskId, Progress)],
+    ) -> Result<Vec<bool>, StoreError> {
+        let call = self.store().note_progress(executor, progress);
+        self.read("note_progress", call).await
+    }
+
+    async fn create_schedule(
+        &self,
+        spec: &ScheduleSpec,
+        created_by: &str,
+    ) -> Result<ScheduleCreated, StoreError> {
+        let call = self.store().create_schedule(spec, created_by);
+        self.read("create_schedule", call).await
+    }
+
+    async fn schedules(&self, list: &ScheduleList) -> Result<SchedulesListed, StoreError> {
+        self.read("schedules", self.store().schedules(list)).await
+    }
+
+    async fn schedule(&self, name: &ScheduleName) -> Result<Option<ScheduleRecord>, StoreError> {
+        self.read("schedule", self.store().schedule(name)).await
+    }
+
+    async fn firings(&self, name: &ScheduleName, limit: usize) -> Result<Vec<Firing>, StoreError> {
+        self.read("firings", self.store().firings(name, limit))
+            .await
+    }
+
+    async fn pause_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError> {
+        self.read("pause_schedule", self.store().pause_schedule(name))
+            .await
+    }
+
+    async fn resume_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError> {
+        self.read("resume_schedule", self.store().resume_schedule(name))
+            .await
+    }
+
+    async fn delete_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError> {
+        self.read("delete_schedule", self.store().delete_schedule(name))
+            .await
+    }
+
+    async fn trigger_schedule(&self, name: &ScheduleName) -> Result<Option<Triggered>, StoreError> {
+        self.read("trigger_schedule", self.store().trigger_schedule(name))
+            .await
+    }
+
+    async fn fire_schedules(&self, limit: usize) -> Result<Fired, StoreError> {
+        self.read("fire_schedules", self.store().fire_schedules(limit))
             .await
     }
 

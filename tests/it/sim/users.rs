@@ -5,11 +5,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use longshore::client::{Client, ClientError, SubmitError, Waited};
-use longshore::domain::{Submission, TaskId};
+use longshore::domain::{IdempotencyKey, NewSignal, Payload, SignalName, Submission, TaskId};
+use longshore::store::Signalled;
 
 use super::chance::Chance;
 use super::fleet::Fleet;
-use super::work::Spec;
+use super::work::{GO, Spec};
 
 /// How long a user waits before trying again.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -30,6 +31,11 @@ pub(super) fn come(fleet: &Arc<Fleet>, specs: &[Spec], chance: &mut Chance) {
         fleet.users.fetch_add(1, Ordering::Relaxed);
         let user = Box::pin(submit(Arc::clone(fleet), spec.clone(), chance.fork()));
         fleet.hub.background.spawn(user);
+        if let Some(at) = spec.signalled_at {
+            fleet.users.fetch_add(1, Ordering::Relaxed);
+            let user = Box::pin(signal(Arc::clone(fleet), spec.id(), at));
+            fleet.hub.background.spawn(user);
+        }
         if let Some(at) = spec.cancelled_at {
             fleet.users.fetch_add(1, Ordering::Relaxed);
             let user = Box::pin(cancel(Arc::clone(fleet), spec.id(), at));
@@ -123,6 +129,31 @@ fn again(fleet: &Fleet, error: &SubmitError) -> Answer {
             .violated(format!("a task is refused: {error}"));
     }
     Answer::Again
+}
+
+/// Sends its signal to a task, again and again until a web server has answered that the task is known.
+async fn signal(fleet: Arc<Fleet>, task: TaskId, at: Duration) {
+    fleet.hub.pause(at).await;
+    let signal = NewSignal {
+        task,
+        name: SignalName::new(GO).unwrap(),
+        key: Some(IdempotencyKey::new("go").unwrap()),
+        payload: Payload::of(&1).unwrap(),
+    };
+    loop {
+        let (client, instance) = fleet.web().await;
+        let dead = instance.process.dead.clone();
+        let answer = tokio::select! {
+            biased;
+            answer = client.signal(signal.clone()) => answer.ok(),
+            () = dead.cancelled() => None,
+        };
+        if answer.is_some_and(|answer| answer != Signalled::Unknown) {
+            break;
+        }
+        fleet.hub.pause(AGAIN).await;
+    }
+    fleet.users.fetch_sub(1, Ordering::Relaxed);
 }
 
 async fn cancel(fleet: Arc<Fleet>, task: TaskId, at: Duration) {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use longshore::action::{Context, Registry};
 use longshore::clock::Clock;
 use longshore::domain::{
-    ActionName, Delivery, Failure, OnFailure, Payload, RetryPolicy, Submission, Task, TaskId,
-    TaskState,
+    ActionName, Delivery, Failure, FailurePolicy, FanOutPlan, OnFailure, Payload, RetryPolicy,
+    Submission, Task, TaskId, TaskState,
 };
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +30,13 @@ pub(super) struct Work {
 }
 
 /// The actions of the simulation.
-const ACTIONS: [&str; 5] = ["work", "shaky", "bad", "panics", "parent"];
+const ACTIONS: [&str; 6] = ["work", "shaky", "bad", "panics", "parent", "saga"];
+
+/// The steps of a saga that have an effect.
+const EFFECTS: [&str; 5] = ["reserve", "charge", "pack", "ship", "thank"];
+
+/// The signal that a saga waits for.
+pub(super) const GO: &str = "go";
 
 /// Where an action runs.
 #[derive(Clone)]
@@ -85,6 +91,9 @@ async fn run(
         site.process.name
     ));
     context.log(action).await;
+    if action == "saga" {
+        return saga(&site, number, context, work).await;
+    }
     let mut parts = Vec::new();
     for _ in 0..work.children {
         let child = Work {
@@ -117,6 +126,45 @@ async fn run(
     }
 }
 
+/// Five steps, with all that is durable between them.
+async fn saga(site: &Site, body: u64, context: Context, work: Work) -> Result<u64, Failure> {
+    let step = async |name: &'static str| {
+        let effect = async || {
+            site.hub.model().effect(body, name);
+            site.clock.sleep(Duration::from_millis(work.millis)).await;
+            Ok(1_u64)
+        };
+        context.step(name, effect).await
+    };
+    let mut done = step(EFFECTS[0]).await?;
+    context.sleep(Duration::from_millis(1_500)).await?;
+    done += step(EFFECTS[1]).await?;
+    context.wait_for::<u64>(GO).await?;
+    done += step(EFFECTS[2]).await?;
+    let part = Work {
+        millis: 20,
+        ..Work::default()
+    };
+    let plan = FanOutPlan {
+        in_flight_max: Some(2),
+        on_failure: FailurePolicy::Collect,
+    };
+    let parts = (0..work.children).map(|_| submission("work", part));
+    let parts = context.spawn_all("parts", parts, plan).await?;
+    let joined = context.join(&parts).await?;
+    done += step(EFFECTS[3]).await?;
+    // It takes the whole of the shorter wait, and none of the longer.
+    let mut nobody = context.wait_for::<u64>("nobody");
+    let mut nap = context.sleep(Duration::from_millis(700));
+    tokio::select! {
+        biased;
+        _ = &mut nobody => return Err(Failure::fatal("a signal that nobody has sent")),
+        slept = &mut nap => slept?,
+    }
+    done += step(EFFECTS[4]).await?;
+    Ok(done + u64::from(joined.total))
+}
+
 pub(super) fn submission(action: &str, work: Work) -> Submission {
     Submission::new(
         ActionName::new(action).unwrap(),
@@ -131,6 +179,8 @@ pub(super) struct Spec {
     pub(super) submitted_at: Duration,
     /// When somebody cancels it, if anybody does.
     pub(super) cancelled_at: Option<Duration>,
+    /// When somebody sends it its signal, if it waits for one.
+    pub(super) signalled_at: Option<Duration>,
     /// How it ends when nothing goes wrong.
     pub(super) natural: TaskState,
     /// How many failures are counted when it succeeds; `None` when that depends on what goes wrong.
@@ -148,6 +198,7 @@ impl Spec {
             },
             submitted_at,
             cancelled_at: None,
+            signalled_at: None,
             natural: TaskState::Succeeded,
             failures: Some(0),
         }
@@ -179,12 +230,13 @@ impl Spec {
             is_polite: chance.hits(500),
             ..Work::default()
         };
-        let kind = chance.below(10);
+        let kind = chance.below(12);
         match kind {
             0 => work.millis = millis(seconds(chance, 60, 150)),
             1 | 2 | 7 | 8 => work.millis = millis(seconds(chance, 3, 40)),
             3 => work.failures = 2,
             6 => work.children = 2,
+            10 | 11 => (work.children, work.millis) = (5, 300),
             9 => work.millis = 60_000,
             _ => {}
         }
@@ -193,10 +245,14 @@ impl Spec {
             4 => "bad",
             5 => "panics",
             6 => "parent",
+            10 | 11 => "saga",
             _ => "work",
         };
         let mut spec = Self::new(submission(action, work), at, chance);
         spec.shape(kind, seconds(chance, 5, 60), chance);
+        if action == "saga" {
+            spec.signalled_at = Some(at + seconds(chance, 0, 20));
+        }
         if chance.hits(150) {
             let delay = seconds(chance, 0, 20);
             spec.cancelled_at = Some(at + delay);
@@ -251,6 +307,10 @@ impl Spec {
             error.is_some_and(|error| error.message.contains(word))
         };
         let is_right = match row.state {
+            TaskState::Succeeded if self.signalled_at.is_some() => {
+                let output = row.output.as_ref().map(|output| output.as_str().to_owned());
+                output.as_deref() == Some("10")
+            }
             state if state == self.natural => {
                 let counted = self
                     .failures

@@ -7,14 +7,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use longshore::domain::{
-    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, LogChunk, LogPosition,
-    NewSignal, NewTask, QueueName, QueueRecord, Settlement, Step, StepName, StepRecord, Task,
-    TaskId, Violation,
+    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, Firing, HistoryEntry,
+    LogChunk, LogPosition, NewSignal, NewTask, Operator, Progress, QueueName, QueueRecord,
+    ScheduleName, ScheduleRecord, ScheduleSpec, Settlement, Step, StepName, StepRecord, Task,
+    TaskId, Verb, Violation,
 };
 use longshore::store::{
-    Below, Cancelled, Due, IdleFound, IdleLook, List, Listed, Recorded, Renewal, Settled,
-    Signalled, Spawn, Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver,
-    TookSignal,
+    Below, Cancelled, Due, Fired, IdleFound, IdleLook, List, Listed, Operated, Recorded, Renewal,
+    ScheduleCreated, ScheduleList, SchedulesListed, Settled, Signalled, Spawn, Spawned, Store,
+    StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver, TookSignal, Triggered,
 };
 
 /// A store whose answers get lost, as often as a test says.
@@ -164,6 +165,15 @@ impl Store for Flaky {
         self.pass("end_lease", answer)
     }
 
+    async fn note_token(&self, executor: ExecutorId, is_held: bool) -> Result<(), StoreError> {
+        let answer = self.store.note_token(executor, is_held).await;
+        self.pass("note_token", answer)
+    }
+
+    async fn silent(&self, lease_left: Duration) -> Result<Vec<ExecutorId>, StoreError> {
+        self.pass("silent", self.store.silent(lease_left).await)
+    }
+
     async fn put_on_trial(&self, executor: ExecutorId, task: TaskId) -> Result<(), StoreError> {
         let answer = self.store.put_on_trial(executor, task).await;
         self.pass("put_on_trial", answer)
@@ -304,6 +314,83 @@ impl Store for Flaky {
         limit: usize,
     ) -> Result<Vec<LogChunk>, StoreError> {
         self.pass("logs", self.store.logs(task, after, limit).await)
+    }
+
+    async fn cancel_by(
+        &self,
+        task: TaskId,
+        reason: &str,
+        by: &Operator,
+    ) -> Result<Cancelled, StoreError> {
+        let answer = self.store.cancel_by(task, reason, by).await;
+        self.pass("cancel_by", answer)
+    }
+
+    async fn operate(
+        &self,
+        task: TaskId,
+        verb: &Verb,
+        by: &Operator,
+    ) -> Result<Operated, StoreError> {
+        self.pass("operate", self.store.operate(task, verb, by).await)
+    }
+
+    async fn history(&self, task: TaskId) -> Result<Vec<HistoryEntry>, StoreError> {
+        self.pass("history", self.store.history(task).await)
+    }
+
+    async fn count(&self, list: &List) -> Result<u64, StoreError> {
+        self.pass("count", self.store.count(list).await)
+    }
+
+    async fn note_progress(
+        &self,
+        executor: ExecutorId,
+        progress: &[(TaskId, Progress)],
+    ) -> Result<Vec<bool>, StoreError> {
+        let answer = self.store.note_progress(executor, progress).await;
+        self.pass("note_progress", answer)
+    }
+
+    async fn create_schedule(
+        &self,
+        spec: &ScheduleSpec,
+        created_by: &str,
+    ) -> Result<ScheduleCreated, StoreError> {
+        let answer = self.store.create_schedule(spec, created_by).await;
+        self.pass("create_schedule", answer)
+    }
+
+    async fn schedules(&self, list: &ScheduleList) -> Result<SchedulesListed, StoreError> {
+        self.pass("schedules", self.store.schedules(list).await)
+    }
+
+    async fn schedule(&self, name: &ScheduleName) -> Result<Option<ScheduleRecord>, StoreError> {
+        self.pass("schedule", self.store.schedule(name).await)
+    }
+
+    async fn firings(&self, name: &ScheduleName, limit: usize) -> Result<Vec<Firing>, StoreError> {
+        self.pass("firings", self.store.firings(name, limit).await)
+    }
+
+    async fn pause_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError> {
+        self.pass("pause_schedule", self.store.pause_schedule(name).await)
+    }
+
+    async fn resume_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError> {
+        self.pass("resume_schedule", self.store.resume_schedule(name).await)
+    }
+
+    async fn delete_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError> {
+        self.pass("delete_schedule", self.store.delete_schedule(name).await)
+    }
+
+    async fn trigger_schedule(&self, name: &ScheduleName) -> Result<Option<Triggered>, StoreError> {
+        self.pass("trigger_schedule", self.store.trigger_schedule(name).await)
+    }
+
+    async fn fire_schedules(&self, limit: usize) -> Result<Fired, StoreError> {
+        self.pass("fire_schedules", self.store.fire_schedules(limit).await)
     }
 
     async fn close(&self) {

@@ -100,6 +100,30 @@ impl Ledger {
         counts.into_iter().map(count).collect::<HashMap<_, _>>()
     }
 
+    /// Whether an executor lacks its token, so that its broker could not tell of its death.
+    ///
+    /// # Errors
+    ///
+    /// The store did not answer.
+    pub(crate) async fn try_lacks_token(&self, executor: Uuid) -> Result<bool, sqlx::Error> {
+        let mut connection = PgConnection::connect(&self.address).await?;
+        sqlx::query_scalar("select lacks_token from executor where id = $1")
+            .bind(executor)
+            .fetch_one(&mut connection)
+            .await
+    }
+
+    /// When executors were found lost. Unit: seconds since the epoch.
+    pub(crate) async fn losses(&self) -> HashMap<Uuid, f64> {
+        let losses: Vec<(Uuid, f64)> = sqlx::query_as(
+            "select id, extract(epoch from lost_at)::float8 from executor where lost_at is not null",
+        )
+        .fetch_all(&mut self.connection().await)
+        .await
+        .unwrap();
+        losses.into_iter().collect()
+    }
+
     /// The tasks that run for an executor, with their attempts; and the store's clock, in seconds since the epoch.
     pub(crate) async fn running_for(&self, executor: Uuid) -> (Vec<(Uuid, i32)>, f64) {
         self.try_running_for(executor).await.unwrap()

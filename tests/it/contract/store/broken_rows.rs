@@ -115,7 +115,7 @@ pub(crate) async fn labels_that_are_no_json_hide_no_other_task(world: &World) {
     world.sql("update task set labels = '{\"team\":'").await;
     let right = world.submit_one(echo().with_label("team", "red")).await;
     let list = List {
-        label: Some(("team".to_owned(), "red".to_owned())),
+        labels: vec![("team".to_owned(), "red".to_owned())],
         ..super::reading::all()
     };
     let listed = world.store.list(&list).await.unwrap();

@@ -173,6 +173,29 @@ pub(crate) async fn a_lease_that_was_renewed_since_is_not_ended(world: &World) {
     assert_eq!(world.store.lease_end(nobody).await.unwrap(), None);
 }
 
+pub(crate) async fn who_lacks_a_token_and_is_silent_is_told(world: &World) {
+    let store = &world.store;
+    let (with, without, found) = (
+        world.executor().await,
+        world.executor().await,
+        world.executor().await,
+    );
+    let longer = LONG + Duration::from_secs(1);
+    assert_eq!(store.silent(longer).await.unwrap(), [], "all hold theirs");
+    for executor in [with, without, found] {
+        store.note_token(executor, false).await.unwrap();
+    }
+    store.note_token(with, true).await.unwrap();
+    let ends_at = store.lease_end(found).await.unwrap().unwrap();
+    assert!(store.end_lease(found, ends_at).await.unwrap());
+    assert_eq!(store.silent(longer).await.unwrap(), [without]);
+    assert_eq!(store.silent(LONG / 2).await.unwrap(), [], "it was renewed");
+    // Noted of nobody that is known, it is nothing.
+    let nobody = record("nobody").id;
+    store.note_token(nobody, false).await.unwrap();
+    assert_eq!(store.silent(longer).await.unwrap(), [without]);
+}
+
 pub(crate) async fn only_the_executor_that_is_meant_is_taken_over(world: &World) {
     let tasks = world.ready(2).await;
     let other = world.lost_executor(&tasks[..1]).await;

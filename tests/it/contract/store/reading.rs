@@ -86,12 +86,46 @@ pub(crate) async fn a_list_is_filtered(world: &World) {
         [child]
     );
     let of_label = |name: &str, value: &str| List {
-        label: Some((name.to_owned(), value.to_owned())),
+        labels: vec![(name.to_owned(), value.to_owned())],
         ..all()
     };
     assert_eq!(list(of_label("a.\"b", "c'd")).await, [labelled]);
     assert_eq!(list(of_label("a.\"b", "c")).await, []);
     assert_eq!(list(of_label("a", "c'd")).await, []);
+    let prefix = |prefix: &str| List {
+        action_prefix: Some(prefix.to_owned()),
+        ..all()
+    };
+    assert_eq!(list(prefix("oth")).await, [running]);
+    assert_eq!(list(prefix("th")).await, []);
+    assert_eq!(list(prefix("")).await.len(), 5);
+    let created = world.task(plain).await.created_at;
+    let before = |time| List {
+        created_before: Some(time),
+        ..all()
+    };
+    assert!(!list(before(created)).await.contains(&plain));
+    assert!(list(before(later(60))).await.contains(&plain));
+}
+
+pub(crate) async fn a_list_is_counted(world: &World) {
+    let labels = |pairs: &[(&str, &str)]| List {
+        labels: pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        ..all()
+    };
+    world.ready(2).await;
+    let red = echo().with_label("team", "red");
+    world.submit_one(red.clone()).await;
+    world.submit_one(red.with_label("size", "big")).await;
+    let count = async |list: List| world.store.count(&list).await.unwrap();
+    assert_eq!(count(all()).await, 4);
+    assert_eq!(count(List { limit: 3, ..all() }).await, 3);
+    assert_eq!(count(labels(&[("team", "red")])).await, 2);
+    let both = labels(&[("team", "red"), ("size", "big")]);
+    assert_eq!(count(both).await, 1);
 }
 
 pub(crate) async fn a_list_goes_on_before_its_last_task(world: &World) {

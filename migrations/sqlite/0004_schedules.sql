@@ -1,0 +1,29 @@
+-- Schedules, and what became of their firings: as in PostgreSQL.
+
+create table schedule (
+    name text primary key not null,
+    timing text not null, -- A JSON object.
+    task text not null, -- What each firing submits: a JSON object, as a submission is on the wire.
+    overlap text not null,
+    catch_up text not null,
+    paused integer not null default 0,
+    error text, -- Why it was paused, when nobody asked for that.
+    next_at integer, -- When it fires next; none when it is paused or nothing is left.
+    look_at integer, -- When it is to be looked at: then, or sooner when firings wait.
+    last_task blob, -- The task of the last firing. It may be deleted.
+    created_at integer not null,
+    created_by text not null
+) strict;
+create index schedule_look on schedule (look_at) where look_at is not null;
+
+-- The key is the guard: a time fires once, however many executors see that it is due.
+create table schedule_firing (
+    schedule text not null,
+    due_at integer not null,
+    state text not null check (state in ('waiting', 'fired', 'skipped')),
+    task blob,
+    at integer not null,
+    primary key (schedule, due_at)
+) strict, without rowid;
+-- Retention.
+create index schedule_firing_at on schedule_firing (at);

@@ -1,0 +1,92 @@
+//! How far attempts say that they are.
+
+use std::sync::Arc;
+
+use longshore::action::{Context, Registry};
+use longshore::domain::{Failure, Payload, TaskState};
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use crate::support::eventually::eventually;
+use crate::support::world::{World, next_event, submission};
+
+/// The registry of `world` with an action that says `words` words as fast as it can, and waits at the door before it ends.
+fn talking(world: &World, words: u64, door: &Arc<Semaphore>) -> Registry {
+    let door = Arc::clone(door);
+    world
+        .registry()
+        .with_fn("talk", move |context: Context, input: Payload| {
+            let door = Arc::clone(&door);
+            async move {
+                for done in 1..=words {
+                    context.progress(done, words, format!("word {done}")).await;
+                }
+                door.acquire().await?.forget();
+                Ok::<_, Failure>(input)
+            }
+        })
+}
+
+#[tokio::test]
+async fn progress_is_seen_while_the_task_runs_the_last_word_within_the_interval() {
+    let world = World::hurried().await;
+    let door = Arc::new(Semaphore::new(0));
+    let registry = talking(&world, 500, &door);
+    let executor = world.executor_with(registry, &[("default", 1)]).await;
+    let task = world.submit(submission("talk", &json!(null))).await;
+    let seen = eventually(
+        "the last word is stored",
+        async || world.client.task(task).await.unwrap(),
+        |task| task.progress.as_ref().is_some_and(|said| said.done == 500),
+    )
+    .await;
+    assert_eq!(seen.state, TaskState::Running);
+    let said = seen.progress.unwrap();
+    assert_eq!((said.attempt.0, said.total), (1, Some(500)));
+    assert_eq!(said.message, "word 500");
+    door.add_permits(1);
+    assert_eq!(world.ended(task).await.state, TaskState::Succeeded);
+    world.stop([executor]).await;
+}
+
+#[tokio::test]
+async fn the_first_word_and_the_last_are_stored_and_few_between_them() {
+    let world = World::embedded().await;
+    let door = Arc::new(Semaphore::new(1));
+    let registry = talking(&world, 1000, &door);
+    let executor = world.executor_with(registry, &[("default", 1)]).await;
+    let mut tap = world.tap().await;
+    let ended = world.run(submission("talk", &json!(null))).await;
+    assert_eq!(ended.progress.map(|said| said.done), Some(1000));
+    let mut heard = Vec::new();
+    loop {
+        let (key, _) = next_event(&mut tap).await;
+        heard.push(key.split('.').next().unwrap().to_owned());
+        if heard.last().is_some_and(|kind| kind == "succeeded") {
+            break;
+        }
+    }
+    let told = heard.iter().filter(|kind| *kind == "progressed").count();
+    assert!((2..20).contains(&told), "{heard:?}");
+    assert_eq!(
+        heard[heard.len() - 2],
+        "progressed",
+        "before the end: {heard:?}"
+    );
+    world.stop([executor]).await;
+}
+
+#[tokio::test]
+async fn a_word_whose_storing_was_not_answered_is_stored_again() {
+    let (world, flaky) = World::flaky().await;
+    for _ in 0..3 {
+        flaky.lose("note_progress");
+    }
+    let door = Arc::new(Semaphore::new(1));
+    let registry = talking(&world, 10, &door);
+    let executor = world.executor_with(registry, &[("default", 1)]).await;
+    let ended = world.run(submission("talk", &json!(null))).await;
+    assert!(flaky.has_lost_all());
+    assert_eq!(ended.progress.map(|said| said.done), Some(10));
+    world.stop([executor]).await;
+}

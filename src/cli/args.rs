@@ -537,15 +537,32 @@ pub(super) struct AuditArgs {
 pub(super) enum Scenario {
     /// How fast one executor works off a backlog of `echo` tasks.
     Drain(BenchArgs),
+    /// How fast the sub-tasks of one task are worked off, beside as many tasks that are submitted one by one.
+    Fanout(FanoutArgs),
+    /// What tasks cost that wait for a signal, and how fast one of them is woken.
+    Suspend(BenchArgs),
     /// How long `Prefer: wait` takes over HTTP when nothing else runs.
     Latency(BenchArgs),
 }
 
 #[derive(Debug, Args, Clone, Copy)]
 pub(super) struct BenchArgs {
-    /// How many tasks [default: 20000 to drain, 500 for latency].
+    /// How many tasks [default: 20000 to drain, 10000 to suspend, 500 for latency].
     #[arg(long)]
     pub(super) tasks: Option<usize>,
+    /// Slots of the executor.
+    #[arg(long, default_value_t = 64)]
+    pub(super) slots: u16,
+}
+
+#[derive(Debug, Args, Clone, Copy)]
+pub(super) struct FanoutArgs {
+    /// How many sub-tasks, at most 100000 [default: 10000].
+    #[arg(long)]
+    pub(super) tasks: Option<u32>,
+    /// How many of them may be in flight at once [default: all].
+    #[arg(long, value_name = "TASKS")]
+    pub(super) in_flight: Option<u32>,
     /// Slots of the executor.
     #[arg(long, default_value_t = 64)]
     pub(super) slots: u16,

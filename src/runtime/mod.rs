@@ -271,16 +271,31 @@ impl Runtime {
     /// # Errors
     ///
     /// As [`Runtime::executor`].
-    #[expect(clippy::expect_used, reason = "a literal that is a name")]
     pub async fn executor_with_slots(
         &self,
         registry: Registry,
         slots: u16,
     ) -> Result<RunningExecutor, RuntimeError> {
+        self.executor_for(registry, &QueueName::default_queue(), slots)
+            .await
+    }
+
+    /// Starts an executor with `slots` slots for the queue `queue`, and defaults for everything else.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::executor`].
+    #[expect(clippy::expect_used, reason = "a literal that is a name")]
+    pub async fn executor_for(
+        &self,
+        registry: Registry,
+        queue: &QueueName,
+        slots: u16,
+    ) -> Result<RunningExecutor, RuntimeError> {
         let settings = ExecutorSettings {
             name: ExecutorName::new("embedded").expect("it is a name"),
             host: "localhost".to_owned(),
-            slots: Slots::from([(QueueName::default_queue(), slots)]),
+            slots: Slots::from([(queue.clone(), slots)]),
             creates_queues: false,
             limits: PayloadLimits::default(),
         };

@@ -12,6 +12,7 @@ mod change;
 mod durable;
 mod durable_row;
 mod error;
+mod failure;
 mod group;
 mod listed;
 mod log;

@@ -15,9 +15,8 @@ use super::StoreError;
 use super::progress::progress;
 use super::time::Time;
 use crate::domain::{
-    Attempt, Delivery, ExecutorId, ExecutorRecord, ExecutorState, Failure, FanOutPlace, Labels,
-    Options, Payload, PayloadLimits, RetryPolicy, Slots, StepName, Task, TaskFacts, TaskId,
-    Verdict,
+    Attempt, Delivery, ExecutorId, ExecutorRecord, ExecutorState, FanOutPlace, Labels, Options,
+    Payload, PayloadLimits, RetryPolicy, Slots, StepName, Task, TaskFacts, TaskId,
 };
 
 /// The columns of a [`TaskRow`], for `concat!`.
@@ -36,6 +35,7 @@ macro_rules! facts_columns {
     };
 }
 
+pub(super) use super::failure::{failure, failure_text};
 pub(super) use {facts_columns, task_columns};
 
 /// A row of `task`. What cannot be read of it is told when it is asked for, so that one row holds up no other.
@@ -123,20 +123,6 @@ struct OptionsJson {
     timeout: Option<Duration>,
     on_failure: String,
     delivery: String,
-}
-
-/// How a [`Failure`] is written.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FailureJson {
-    message: String,
-    retryable: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    retry_after: Option<Duration>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    detail: Option<Payload>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    step: Option<String>,
 }
 
 /// Which row is read: its table and key.
@@ -498,38 +484,6 @@ pub(super) fn labels_text(labels: &Labels) -> Option<String> {
     (!labels.is_empty()).then(|| text(labels))
 }
 
-/// The text for a failure.
-pub(super) fn failure_text(failure: &Failure) -> String {
-    text(&FailureJson {
-        message: failure.message.clone(),
-        retryable: failure.is_retryable(),
-        retry_after: match failure.verdict {
-            Verdict::Retry { after } => after,
-            Verdict::Fatal => None,
-        },
-        detail: failure.detail.clone(),
-        step: failure.step.as_ref().map(|step| step.as_str().to_owned()),
-    })
-}
-
-/// The failure that a text says.
-pub(super) fn failure(text: &str) -> Result<Failure, serde_json::Error> {
-    let failure: FailureJson = serde_json::from_str(text)?;
-    let step = failure.step.as_deref().map(StepName::stored).transpose();
-    Ok(Failure {
-        step: step.map_err(serde::de::Error::custom)?,
-        verdict: if failure.retryable {
-            Verdict::Retry {
-                after: failure.retry_after,
-            }
-        } else {
-            Verdict::Fatal
-        },
-        message: failure.message,
-        detail: failure.detail,
-    })
-}
-
 /// The reason of a wish to cancel the task `id`, from the column `cancel_cause`.
 ///
 /// # Errors
@@ -586,17 +540,6 @@ pub(super) fn number(count: impl TryInto<i64>) -> i64 {
 mod tests {
     use super::*;
     use crate::domain::{Delivery, OnFailure};
-
-    #[test]
-    fn a_failure_comes_back_as_it_was() {
-        for written in [
-            Failure::fatal("no").with_detail(&[1, 2]),
-            Failure::retry("later").retry_after(Duration::new(1, 5)),
-            Failure::retry("perhaps"),
-        ] {
-            assert_eq!(failure(&failure_text(&written)).unwrap(), written);
-        }
-    }
 
     #[test]
     fn what_is_the_default_takes_no_room() {

@@ -181,6 +181,10 @@ async fn two_web_servers_and_three_executors_share_600_commands() {
     tap.listen_to_the_end(&one).await;
     for id in commands.keys().chain(&tree) {
         let mut kinds = tap.kinds(id);
+        // The parent may have been suspended while it waited for its sub-tasks.
+        if *id == tree[0] {
+            kinds.retain(|kind| !["suspended", "woken"].contains(kind));
+        }
         kinds.sort_unstable(); // Two connections speak of one task: their order is not promised.
         assert_eq!(kinds, ["created", "succeeded"], "{id}");
     }

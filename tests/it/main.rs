@@ -23,6 +23,7 @@ mod keys;
 mod lost_answers;
 mod progress;
 mod roles;
+mod saga;
 mod schedules;
 mod sim;
 mod store;

@@ -1,6 +1,7 @@
 //! Executors that die, seem to die, or are kept from answering: who goes on with their tasks, and how soon. And
 //! announcements that nobody brings.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::sync::Semaphore;
 
 use crate::support::database::fresh_database;
 use crate::support::eventually::eventually;
+use crate::support::flaky::Flaky;
 use crate::support::world::{PATIENCE, World, gate, submission};
 
 #[tokio::test]
@@ -203,49 +205,61 @@ async fn a_suspect_runs_on_trial_and_one_by_one() {
     world.stop([executor]).await;
 }
 
+/// What an idle executor asks of the store at most, in a minute: a heartbeat every 5 s; a look of the housekeeper and one
+/// for lost announcements about every 5 s.
+const IDLE_CALLS_MAX: [(&str, f64); 12] = [
+    ("renew", 13.0),
+    ("due", 25.0),
+    ("clear_below", 25.0),
+    ("fire_schedules", 25.0),
+    ("claim_idle", 25.0),
+    ("take_over", 25.0),
+    ("silent", 25.0),
+    ("note_token", 0.1),
+    ("prune", 2.0),
+    ("claim", 0.1),
+    ("settle", 0.1),
+    ("tasks", 0.1),
+];
+
+/// How often each method of the store is called in a minute, by what is seen in three.
+async fn calls_per_minute(world: &World, store: &Flaky) -> BTreeMap<String, f64> {
+    let clock = world.runtime.clock();
+    let (begun, before) = (clock.monotonic(), store.calls());
+    eventually(
+        "three minutes are over",
+        async || clock.monotonic().saturating_sub(begun),
+        |passed| *passed >= Duration::from_mins(3),
+    )
+    .await;
+    let minutes = clock.monotonic().saturating_sub(begun).as_secs_f64() / 60.0;
+    let calls = store.calls().into_iter().map(|(method, count)| {
+        let count = count - before.get(&method).copied().unwrap_or(0);
+        (method, f64::from(u32::try_from(count).unwrap()) / minutes)
+    });
+    calls.collect()
+}
+
 #[tokio::test]
 async fn an_idle_executor_asks_the_store_little() {
     let (world, store) = World::flaky().await;
     let executor = world.executor(8).await;
-    let begun = world.runtime.clock().monotonic();
-    let before = store.calls();
-    eventually(
-        "ten minutes are over",
-        async || world.runtime.clock().monotonic().saturating_sub(begun),
-        |passed| *passed >= Duration::from_mins(10),
-    )
-    .await;
-    let minutes = world
-        .runtime
-        .clock()
-        .monotonic()
-        .saturating_sub(begun)
-        .as_secs_f64()
-        / 60.0;
-    let per_minute = |method: &str| {
-        let count = |calls: &std::collections::BTreeMap<String, usize>| {
-            calls.get(method).copied().unwrap_or(0)
-        };
-        let calls = count(&store.calls()) - count(&before);
-        f64::from(u32::try_from(calls).unwrap()) / minutes
-    };
-    // A heartbeat every 5 s; a look of the housekeeper and one for lost announcements about every 5 s.
-    for (method, most) in [
-        ("renew", 13.0),
-        ("due", 25.0),
-        ("fire_schedules", 25.0),
-        ("claim_idle", 25.0),
-        ("take_over", 25.0),
-        ("silent", 25.0),
-        ("note_token", 0.1),
-        ("prune", 2.0),
-        ("claim", 0.1),
-        ("settle", 0.1),
-        ("tasks", 0.1),
-    ] {
-        let calls = per_minute(method);
-        assert!(calls <= most, "{method}: {calls} calls a minute");
+    // In hurried time a machine that is busy for a tenth of a second has blocked the executor's threads for ten seconds;
+    // then its heart rightly beats faster. So it is looked more than once.
+    let mut too_many = Vec::new();
+    for _ in 0..10 {
+        let calls = calls_per_minute(&world, &store).await;
+        let of = |method: &str| calls.get(method).copied().unwrap_or(0.0);
+        assert!(of("renew") > 1.0, "the heart beats");
+        too_many = IDLE_CALLS_MAX
+            .into_iter()
+            .map(|(method, most)| (method, of(method), most))
+            .filter(|(_, calls, most)| calls > most)
+            .collect();
+        if too_many.is_empty() {
+            break;
+        }
     }
-    assert!(per_minute("renew") > 1.0, "the heart beats");
+    assert_eq!(too_many, []);
     world.stop([executor]).await;
 }

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -100,7 +100,9 @@ impl Drive {
 
     /// Whether anybody but a durable wait can make the action go on.
     fn is_awaited_elsewhere(&self) -> bool {
-        self.wakes.is_woken() || Arc::strong_count(&self.wakes) > OWN_CLONES
+        self.wakes.is_woken()
+            || self.wakes.is_asking()
+            || Arc::strong_count(&self.wakes) > OWN_CLONES
     }
 
     fn pause(&self, duration: Duration) -> Pause {
@@ -229,6 +231,8 @@ impl fmt::Debug for Drive {
 #[derive(Debug, Default)]
 pub(super) struct Wakes {
     is_woken: AtomicBool,
+    /// Questions to the host whose answer has not come.
+    asking: AtomicUsize,
     outer: Mutex<Option<Waker>>,
 }
 
@@ -245,6 +249,20 @@ impl Wakes {
 
     fn is_woken(&self) -> bool {
         self.is_woken.load(Ordering::Acquire)
+    }
+
+    /// A question to the host is under way.
+    pub(super) fn asked(&self) {
+        self.asking.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// One has its answer, or nobody wants it any more.
+    pub(super) fn answered(&self) {
+        self.asking.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    fn is_asking(&self) -> bool {
+        self.asking.load(Ordering::Acquire) > 0
     }
 
     /// Whether `waker` is the driver's own.

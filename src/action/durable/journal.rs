@@ -9,6 +9,7 @@ use std::task::{Poll, Waker};
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
+use super::asking::Asking;
 use super::drive::Wakes;
 use crate::action::Host;
 use crate::domain::limits::STEPS_MAX;
@@ -172,7 +173,7 @@ impl Journal {
             if !self.may_be_stored {
                 return Ok(());
             }
-            let steps = self.host.steps().await?;
+            let steps = self.asking(self.host.steps()).await?;
             let mut state = self.state();
             for step in steps {
                 if let StepProgress::Ended { place, .. } = step.progress {
@@ -258,6 +259,15 @@ impl Journal {
         if is_driven {
             self.park(Reason::Stop).await;
         }
+    }
+
+    /// The answer of the host to a question. While it has not come the action is not one that only waits, also when the
+    /// action does not ask for it any more; once it has come, it does not matter whether the action ever does.
+    pub(super) fn asking<'a, T>(
+        &self,
+        question: impl Future<Output = T> + Send + 'a,
+    ) -> Asking<'a, T> {
+        Asking::new(&self.wakes, question)
     }
 
     /// Waits until the reason to wait is gone.

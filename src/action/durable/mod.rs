@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `journal` | what is stored of the task's steps, and in which order an attempt is told of it |
 //! | `operation` | one step of an attempt: told from the journal, or done and stored |
+//! | `asking` | a question to the host, whose answer may come when nobody asks for it any more |
 //! | `drive` | polls the action, and notices when only durable waits are left |
 //! | `steps` | steps of the action's own code |
 //! | `waits` | sleeps and signals |
@@ -14,6 +15,7 @@
 //! in which the first one did, or a `select!` could choose otherwise. Each end has a place; an attempt is told of the ends
 //! in that order, and does nothing new before it has been told of all.
 
+mod asking;
 mod drive;
 mod journal;
 mod operation;

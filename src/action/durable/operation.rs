@@ -107,7 +107,8 @@ impl Asked {
             kind: self.kind,
             progress,
         };
-        self.journal.host().record(step).await;
+        let journal = &self.journal;
+        journal.asking(journal.host().record(step)).await;
     }
 
     /// The failure that the action gets when the step has failed.

@@ -100,7 +100,8 @@ where
         Found::New => 0,
     };
     loop {
-        asked.journal().host().may_go_on().await;
+        let journal = asked.journal();
+        journal.asking(journal.host().may_go_on()).await;
         let Some(running) = run() else {
             // Only a step without a policy of its own has but one try, and ends after it.
             return Err(asked.failed(Failure::fatal("the step has run")));

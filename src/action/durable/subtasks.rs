@@ -114,10 +114,10 @@ impl Results {
     /// Safe: a dropped call has passed over none.
     pub async fn next(&mut self) -> Result<Option<Task>, Failure> {
         if self.page.len() == 0 {
-            let host = self.subtasks.journal.host();
-            let page = host
-                .spawned(&self.subtasks.name, self.next, RESULTS_PAGE)
-                .await?;
+            let journal = &self.subtasks.journal;
+            let host = journal.host();
+            let reading = host.spawned(&self.subtasks.name, self.next, RESULTS_PAGE);
+            let page = journal.asking(reading).await?;
             self.page = page.into_iter();
         }
         let task = self.page.next();
@@ -329,7 +329,8 @@ async fn spawn_one(
         | Found::New => {}
     }
     let host = asked.journal().host();
-    host.may_go_on().await;
+    let journal = asked.journal();
+    journal.asking(host.may_go_on()).await;
     let place = asked.journal().reserve(asked.name());
     let batch = SpawnBatch {
         name: asked.name().clone(),
@@ -345,11 +346,8 @@ async fn spawn_one(
         }],
         last: Some(place),
     };
-    match host
-        .spawn(batch)
-        .await
-        .map_err(|failure| asked.failed(failure))?
-    {
+    let spawned = journal.asking(host.spawn(batch)).await;
+    match spawned.map_err(|failure| asked.failed(failure))? {
         SpawnedAs::Stored => asked.journal().turn(place).await,
         SpawnedAs::Known(known) => {
             asked.journal().give_back(place);
@@ -396,14 +394,15 @@ async fn spawn_all(
         return Err(asked.failed(Failure::fatal(wrong)));
     }
     let host = asked.journal().host();
-    let counts = host.fan_out(asked.name()).await?;
+    let counts = asked.journal().asking(host.fan_out(asked.name())).await?;
     let stored = counts.map_or(0, |counts| counts.stored);
     let mut first_place = stored;
     let mut submissions = submissions
         .skip(usize::try_from(stored).unwrap_or(usize::MAX))
         .peekable();
     loop {
-        host.may_go_on().await;
+        let journal = asked.journal();
+        journal.asking(host.may_go_on()).await;
         let batch: Vec<Submission> = submissions.by_ref().take(SPAWN_BATCH).collect();
         let count = u32::try_from(batch.len()).unwrap_or(u32::MAX);
         if first_place.saturating_add(count) > SUBTASKS_MAX {
@@ -426,7 +425,7 @@ async fn spawn_all(
             submissions: batch,
             last,
         };
-        let spawned = host.spawn(batch).await;
+        let spawned = journal.asking(host.spawn(batch)).await;
         if let SpawnedAs::Known(task) = spawned.map_err(|failure| asked.failed(failure))? {
             return Err(asked.failed(Failure::fatal(format_args!(
                 "the task `{task}` exists already and is no sub-task of this one: sub-tasks that are spawned together \
@@ -457,7 +456,8 @@ async fn join(asked: &Asked, spawned: &StepName) -> Result<Joined, Failure> {
         let seen = journal.nudges();
         let counts = counts(asked, spawned).await?;
         if counts.is_broken() {
-            journal.host().cancel_spawned(spawned).await?;
+            let cancelling = journal.host().cancel_spawned(spawned);
+            journal.asking(cancelling).await?;
             let failure = asked.failed(too_many_failed(asked, spawned, &counts).await?);
             asked.end(StepOutcome::Failed(failure.clone())).await;
             return Err(failure);
@@ -476,7 +476,8 @@ async fn join(asked: &Asked, spawned: &StepName) -> Result<Joined, Failure> {
 }
 
 async fn counts(asked: &Asked, spawned: &StepName) -> Result<FanOut, Failure> {
-    let counts = asked.journal().host().fan_out(spawned).await?;
+    let journal = asked.journal();
+    let counts = journal.asking(journal.host().fan_out(spawned)).await?;
     counts.ok_or_else(|| {
         asked.failed(Failure::fatal(format_args!(
             "no sub-task was spawned as `{spawned}`: what has its idempotency key is another's, and cannot be joined"

@@ -180,10 +180,8 @@ async fn wait_for(
         let seen = journal.nudges();
         // The place first: whatever ends while the store is asked ends after it.
         let place = journal.reserve(asked.name());
-        let taken = journal
-            .host()
-            .take_signal(signal, asked.name(), place)
-            .await;
+        let taking = journal.host().take_signal(signal, asked.name(), place);
+        let taken = journal.asking(taking).await;
         if let Some(payload) = taken {
             journal.turn(place).await;
             return Ok((Some(payload), until));

@@ -324,6 +324,7 @@ fn bindings(queues: &[QueueName]) -> Vec<Binding> {
         (Ingress::Results, "#"),
         // Not `signal.#`: these carry payloads as well.
         (Ingress::Signals, "cancel.#"),
+        (Ingress::Signals, "abandon.#"),
         (Ingress::Signals, "signalled.#"),
         (Ingress::Subtasks, "#"),
         (Ingress::Control, "#"),

@@ -2,7 +2,9 @@
 //! their own, as they are in earnest.
 
 mod drain;
+mod fanout;
 mod latency;
+mod suspend;
 mod usage;
 
 use std::net::TcpListener;
@@ -34,6 +36,8 @@ pub(super) async fn run(
     runtime.store().create_queue(&queue).await?;
     let result = match scenario {
         Scenario::Drain(args) => drain::run(&config, &runtime, &queue, args, output).await,
+        Scenario::Fanout(args) => fanout::run(&config, &runtime, &queue, args, output).await,
+        Scenario::Suspend(args) => suspend::run(&runtime, args, output).await,
         Scenario::Latency(args) => latency::run(&config, &runtime, args, output).await,
     };
     runtime.stop().await;

@@ -17,6 +17,7 @@ mod history;
 mod housekeeping;
 mod list;
 mod operate;
+mod pools;
 mod progress;
 mod read;
 mod schedules;
@@ -35,11 +36,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::migrate::Migrator;
-use sqlx::pool::PoolConnection;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Sqlite, SqlitePool};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions, SqlitePool};
 use uuid::Uuid;
 
+use self::pools::{ACQUIRE_MAX, connection, lazy_pool, pool, read_only};
 use super::time::Time;
 use super::{
     Below, Cancelled, Due, Fired, IdleFound, IdleLook, List, Listed, Operated, Recorded, Renewal,
@@ -60,9 +61,6 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// Connections that read beside the writer.
 const READERS_MAX: u32 = 4;
-
-/// How long a call waits for its turn, and a connection for another process's transaction.
-const ACQUIRE_MAX: Duration = Duration::from_secs(10);
 
 /// How long a call may take in all.
 const CALL_MAX: Duration = Duration::from_secs(30);
@@ -137,52 +135,6 @@ impl SqliteStore {
     fn now(&self) -> Time {
         Time::from(self.clock.now())
     }
-}
-
-fn read_only(options: &SqliteConnectOptions) -> SqliteConnectOptions {
-    options.clone().pragma("query_only", "on")
-}
-
-/// One connection that is opened when it is first used.
-fn lazy_pool(options: &SqliteConnectOptions) -> SqlitePool {
-    SqlitePoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(ACQUIRE_MAX)
-        .test_before_acquire(false)
-        .connect_lazy_with(options.clone())
-}
-
-async fn pool(
-    options: SqliteConnectOptions,
-    connections_max: u32,
-) -> Result<SqlitePool, StoreError> {
-    let path = options.get_filename().display().to_string();
-    SqlitePoolOptions::new()
-        .max_connections(connections_max)
-        .min_connections(1)
-        .acquire_timeout(ACQUIRE_MAX)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .test_before_acquire(false)
-        .connect_with(options)
-        .await
-        .map_err(|error| match error::of(error) {
-            // SQLite does not say which file.
-            StoreError::Denied { reason } => StoreError::Denied {
-                reason: format!("`{path}`: {reason}"),
-            },
-            StoreError::Address { reason } => StoreError::Address {
-                reason: format!("`{path}`: {reason}"),
-            },
-            other @ (StoreError::Unavailable { .. }
-            | StoreError::Schema { .. }
-            | StoreError::Corrupt { .. }
-            | StoreError::Statement { .. }) => other,
-        })
-}
-
-async fn connection(pool: &SqlitePool) -> Result<PoolConnection<Sqlite>, StoreError> {
-    pool.acquire().await.map_err(error::of)
 }
 
 /// Carries out one call: `call!(self.writer, claim::claim(executor, tasks, self.now()))`.

@@ -16,6 +16,7 @@ const COMMANDS: &[&str] = &[
     "task list",
     "task wait",
     "task cancel",
+    "task signal",
     "task resume",
     "task skip",
     "task retry",
@@ -52,6 +53,8 @@ const COMMANDS: &[&str] = &[
     "doctor",
     "bench",
     "bench drain",
+    "bench fanout",
+    "bench suspend",
     "bench latency",
 ];
 

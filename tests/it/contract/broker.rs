@@ -475,9 +475,15 @@ pub(crate) async fn the_history_has_everything_but_submissions(bench: &impl Benc
         .consume(Source::History(Since::Next), 50)
         .await
         .unwrap();
+    let key = |ingress| match ingress {
+        Ingress::Signals => "cancel.x",
+        _ => "all.default.x",
+    };
     let one_of_each =
-        Ingress::ALL.map(|ingress| message(ingress, "all.default.x", ingress.exchange()));
-    for message in one_of_each {
+        Ingress::ALL.map(|ingress| message(ingress, key(ingress), ingress.exchange()));
+    // A signal has a payload: it is not for taps.
+    let signal = message(Ingress::Signals, "signal.x", "secret");
+    for message in [signal].into_iter().chain(one_of_each) {
         publish(bench.broker(), vec![message]).await;
     }
     let seen = take(&mut history, 5).await;

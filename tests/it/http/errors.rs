@@ -230,7 +230,7 @@ async fn every_wrong_request_is_told_what_is_wrong_and_leaves_nothing_behind() {
     POST /v1/tasks {"action":"echo","inptu":1}
         400 unknown field `inptu`, did you mean `input`?, at `inptu`
     POST /v1/tasks {"action":"echo","colour":"red"}
-        400 unknown field `colour`, expected one of `action`, `input`, `id`, `queue`, `priority`, `labels`, `run_at`, `deadline`, `timeout`, `retry`, `on_failure`, `delivery`, `parent`, `resources`, `after`, `idempotency_key` at line 1 column 25, at `colour`
+        400 unknown field `colour`, expected one of `action`, `input`, `id`, `queue`, `priority`, `labels`, `run_at`, `deadline`, `timeout`, `retry`, `on_failure`, `delivery`, `parent`, `outlives_parent`, `resources`, `after`, `idempotency_key` at line 1 column 25, at `colour`
     POST /v1/tasks {"action":7}
         400 invalid type: integer `7`, expected a string at line 1 column 11, at `action`
     POST /v1/tasks {"action":"echo","priority":"high"}

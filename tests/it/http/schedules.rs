@@ -186,7 +186,7 @@ async fn what_is_wrong_with_a_schedule_is_said_with_what_would_be_right() {
     422 | there is no queue `defolt` | "did you mean `default`?"
     400 | `id` belongs to one task, and each firing of a schedule is another; leave it out
     400 | `task`: `priority` is 101, it must be from -100 to 100
-    400 | unknown field `colour`, expected one of `action`, `input`, `id`, `queue`, `priority`, `labels`, `run_at`, `deadline`, `timeout`, `retry`, `on_failure`, `delivery`, `parent`, `resources`, `after`, `idempotency_key` at line 1 column 67, at `task.colour`
+    400 | unknown field `colour`, expected one of `action`, `input`, `id`, `queue`, `priority`, `labels`, `run_at`, `deadline`, `timeout`, `retry`, `on_failure`, `delivery`, `parent`, `outlives_parent`, `resources`, `after`, `idempotency_key` at line 1 column 67, at `task.colour`
     422 | the schedule `past` is refused: it would never fire, because `2020-01-01T00:00:00Z` has passed | "choose a time that is to come"
     400 | it says not when: one of `cron`, `every` and `at` must be there
     409 | the schedule `nightly` is refused: there is a schedule of this name already, which differs in `timing` | "delete it first, or choose another name; a schedule is not changed"

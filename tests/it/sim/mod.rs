@@ -24,6 +24,7 @@ mod crash_points;
 mod fleet;
 mod hub;
 mod network;
+mod notes;
 mod process;
 mod run;
 mod store;

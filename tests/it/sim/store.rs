@@ -19,6 +19,7 @@ use longshore::store::{
 };
 
 use super::hub::Hub;
+use super::notes::{below, claimed, taken};
 use super::process::Process;
 
 /// How long a call waits for a store that is away before it gives up.
@@ -104,44 +105,6 @@ fn lost(method: &str) -> StoreError {
     StoreError::Unavailable {
         reason: format!("`{method}` was lost on its way"),
     }
-}
-
-fn ids(tasks: &[Task]) -> impl Iterator<Item = TaskId> {
-    tasks.iter().map(|task| task.id)
-}
-
-fn claimed(hub: &Hub, executor: ExecutorId, tasks: &[Task]) -> Option<String> {
-    hub.model().claimed(hub.now(), executor, tasks);
-    (!tasks.is_empty()).then(|| hub.names(ids(tasks)))
-}
-
-fn taken(hub: &Hub, taken: &TakenOver) -> Option<String> {
-    let all = taken.released.iter().chain(&taken.ended);
-    let all: Vec<_> = all.chain(&taken.cancelled).collect();
-    hub.model()
-        .ended(all.iter().map(|facts| (facts.id, facts.state)));
-    if all.is_empty() && taken.lost.is_empty() {
-        return None;
-    }
-    let lost = taken.lost.len();
-    let words = all
-        .iter()
-        .map(|facts| format!("{} {}", hub.name(facts.id), facts.state));
-    Some(format!(
-        "lost {lost}; {}",
-        words.collect::<Vec<_>>().join(", ")
-    ))
-}
-
-fn below(hub: &Hub, below: &Below) -> Option<String> {
-    hub.model().act("below", None);
-    let cancelled = &below.cancelled;
-    hub.model()
-        .ended(cancelled.iter().map(|facts| (facts.id, facts.state)));
-    (!cancelled.is_empty() || !below.running.is_empty()).then(|| {
-        let names = hub.names(cancelled.iter().map(|facts| facts.id));
-        format!("{names} cancelled, {} run", below.running.len())
-    })
 }
 
 #[async_trait]

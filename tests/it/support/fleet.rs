@@ -8,12 +8,13 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use longshore::action::Registry;
-use longshore::broker::Since;
+use longshore::broker::{BrokerAddress, Since};
 use longshore::domain::{
     ExecutorName, PayloadLimits, QueueName, Slots, TaskId, limits::PAYLOAD_BYTES_DEFAULT,
 };
 use longshore::executor::ExecutorSettings;
 use longshore::runtime::{DEFAULT_RETENTION, RunningExecutor, Runtime};
+use longshore::store::StoreAddress;
 use longshore::tap::{Filter, Seen, Tap};
 use longshore::wire::{Event, EventKind};
 use nix::sys::signal::{Signal, kill};
@@ -144,9 +145,14 @@ impl Fleet {
 
     /// The parts of a process in this one, logged in as a role.
     pub(crate) async fn runtime(&self, role: &str) -> Runtime {
-        let store = self.database.parse().unwrap();
-        let broker = self.broker(role).parse().unwrap();
+        let (store, broker) = self.addresses(role);
         Runtime::connect(&store, &broker, "test").await.unwrap()
+    }
+
+    /// Where the store is, and the broker for a role: for parts of a process that are not of this one.
+    pub(crate) fn addresses(&self, role: &str) -> (StoreAddress, BrokerAddress) {
+        let store = self.database.parse().unwrap();
+        (store, self.broker(role).parse().unwrap())
     }
 
     /// A tap on everything since the beginning.

@@ -1,0 +1,44 @@
+//! What is noted of the answers of the store: for the model, and for people.
+
+use longshore::domain::{ExecutorId, Task, TaskId};
+use longshore::store::{Below, TakenOver};
+
+use super::hub::Hub;
+
+fn ids(tasks: &[Task]) -> impl Iterator<Item = TaskId> {
+    tasks.iter().map(|task| task.id)
+}
+
+pub(super) fn claimed(hub: &Hub, executor: ExecutorId, tasks: &[Task]) -> Option<String> {
+    hub.model().claimed(hub.now(), executor, tasks);
+    (!tasks.is_empty()).then(|| hub.names(ids(tasks)))
+}
+
+pub(super) fn taken(hub: &Hub, taken: &TakenOver) -> Option<String> {
+    let all = taken.released.iter().chain(&taken.ended);
+    let all: Vec<_> = all.chain(&taken.cancelled).collect();
+    hub.model()
+        .ended(all.iter().map(|facts| (facts.id, facts.state)));
+    if all.is_empty() && taken.lost.is_empty() {
+        return None;
+    }
+    let lost = taken.lost.len();
+    let words = all
+        .iter()
+        .map(|facts| format!("{} {}", hub.name(facts.id), facts.state));
+    Some(format!(
+        "lost {lost}; {}",
+        words.collect::<Vec<_>>().join(", ")
+    ))
+}
+
+pub(super) fn below(hub: &Hub, below: &Below) -> Option<String> {
+    hub.model().act("below", None);
+    let cancelled = &below.cancelled;
+    hub.model()
+        .ended(cancelled.iter().map(|facts| (facts.id, facts.state)));
+    (!cancelled.is_empty() || !below.running.is_empty()).then(|| {
+        let names = hub.names(cancelled.iter().map(|facts| facts.id));
+        format!("{names} cancelled, {} run", below.running.len())
+    })
+}

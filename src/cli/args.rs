@@ -94,6 +94,11 @@ pub(super) enum Command {
         #[command(subcommand)]
         verb: TaskVerb,
     },
+    /// Checks, shows and runs workflows: steps in a file, without a line of Rust.
+    Workflow {
+        #[command(subcommand)]
+        verb: WorkflowVerb,
+    },
     /// Creates and lists queues.
     Queue {
         #[command(subcommand)]
@@ -337,7 +342,7 @@ pub(super) struct Which {
     pub(super) by: Option<String>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Default)]
 pub(super) struct SubmitArgs {
     /// The action to run.
     pub(super) action: String,
@@ -373,7 +378,7 @@ pub(super) struct SubmitArgs {
 }
 
 /// What a task and the tasks of a schedule are submitted with.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Default)]
 pub(super) struct SubmissionFlags {
     /// The queue [default: default].
     #[arg(long)]
@@ -429,6 +434,44 @@ pub(super) struct ListArgs {
     /// How many at most, up to 1000.
     #[arg(long, default_value_t = 50)]
     pub(super) limit: usize,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum WorkflowVerb {
+    /// Says what is wrong with a workflow, each with the path to it. Needs no server.
+    #[command(after_help = "Exit status: 0 nothing is wrong; 1 something is.")]
+    Check {
+        /// The workflow, YAML or JSON; `-` for stdin.
+        file: String,
+    },
+    /// Shows what runs after what. Needs no server.
+    Show {
+        /// The workflow, YAML or JSON; `-` for stdin.
+        file: String,
+    },
+    /// Submits a workflow as a task of the action `workflow`.
+    Run(WorkflowRunArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WorkflowRunArgs {
+    /// The workflow, YAML or JSON; `-` for stdin.
+    pub(super) file: String,
+    /// Its input, a JSON object as text or `@FILE`: values in the place of those that its `input` has.
+    #[arg(long, value_name = "JSON")]
+    pub(super) input: Option<String>,
+    #[command(flatten)]
+    pub(super) flags: SubmissionFlags,
+    /// A word of your own for this wish, such as `order-7`: sent twice it is one task, as long as that is stored.
+    #[arg(long, value_name = "KEY")]
+    pub(super) idempotency_key: Option<String>,
+    /// Wait for it to end, at most so many seconds; for ever without a number.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true)]
+    #[expect(
+        clippy::option_option,
+        reason = "absent, without a number, and with one are three things"
+    )]
+    pub(super) wait: Option<Option<f64>>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -49,6 +49,11 @@ impl Complaint {
         }
     }
 
+    /// The same with what is behind it.
+    pub(super) fn with_causes(self, causes: Vec<String>) -> Self {
+        Self { causes, ..self }
+    }
+
     /// Whether whoever read our words went away (`| head`): nothing is wrong, and nobody is left to tell.
     pub(super) const fn is_reader_gone(&self) -> bool {
         self.is_reader_gone

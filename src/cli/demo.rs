@@ -16,7 +16,7 @@ use super::process;
 use super::status::ExitStatus;
 use super::task::first_line;
 use crate::action::Context;
-use crate::action::builtin::{self, Allowed};
+use crate::action::builtin::{self, Allowed, HttpRights};
 use crate::client::{Client, ClientSettings};
 use crate::config::env;
 use crate::domain::{
@@ -44,7 +44,8 @@ pub(super) async fn run(common: &Common, output: Output) -> Result<ExitStatus, C
     process::settings(common, flags)?;
     let runtime = Runtime::in_memory().await?;
     let allowed = Allowed::new(["sha256sum".to_owned()], env::variables());
-    let registry = builtin::registry(std::sync::Arc::clone(runtime.clock()), allowed)
+    let clock = std::sync::Arc::clone(runtime.clock());
+    let registry = builtin::registry(clock, allowed, HttpRights::default())
         .with_fn("demo.hash_folder", hash_folder);
     let executor = runtime.executor_with_slots(registry, SLOTS).await?;
     let client = runtime

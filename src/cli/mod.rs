@@ -25,6 +25,7 @@ mod tap;
 mod task;
 mod verbs;
 mod web;
+mod workflow;
 
 use std::ffi::OsString;
 
@@ -90,6 +91,7 @@ async fn carry_out(cli: Cli, output: Output) -> Result<ExitStatus, Complaint> {
         Command::Web(args) => web::run(&common, &args, output).await,
         Command::Executor(args) => executor::run(&common, args, output).await,
         Command::Task { verb } => Box::pin(task::run(&common, verb, output)).await,
+        Command::Workflow { verb } => Box::pin(workflow::run(&common, verb, output)).await,
         Command::Queue { verb } => queue::run(&common, verb, output).await,
         Command::Schedule { verb } => Box::pin(schedule::run(&common, verb, output)).await,
         Command::Tap(args) => tap::run(&common, args, output).await,

@@ -72,6 +72,14 @@ pub(super) fn registry(config: &Config, runtime: &Runtime) -> Registry {
     builtin::registry(
         std::sync::Arc::clone(runtime.clock()),
         config.executor.allowed_commands.clone(),
+        builtin::HttpRights {
+            hosts: config.executor.http_hosts.clone(),
+            callback_url: config
+                .http
+                .callback_url
+                .as_ref()
+                .map(|url| url.expose().to_owned()),
+        },
     )
 }
 

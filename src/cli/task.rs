@@ -82,7 +82,7 @@ pub(super) async fn run(
     }
 }
 
-async fn submit(
+pub(super) async fn submit(
     config: &Config,
     args: SubmitArgs,
     output: Output,

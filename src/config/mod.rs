@@ -19,7 +19,7 @@ pub use error::ConfigError;
 use settings::{CONFIG_ENV, CONFIG_FILE, SETTINGS, Setting, setting};
 pub use value::{LogFilter, LogFormat, SecretUrl, duration};
 
-use crate::action::builtin::Allowed;
+use crate::action::builtin::{Allowed, Hosts};
 use crate::broker::BrokerAddress;
 use crate::domain::limits::PAYLOAD_BYTES_CEILING;
 use crate::domain::{ExecutorName, PayloadLimits, Slots, masked_url};
@@ -48,6 +48,8 @@ pub struct Config {
     pub web: WebConfig,
     /// The executor.
     pub executor: ExecutorConfig,
+    /// Calls to others.
+    pub http: HttpConfig,
     /// What is accepted.
     pub limits: LimitsConfig,
     /// What is kept.
@@ -90,10 +92,19 @@ pub struct ExecutorConfig {
     pub slots: Slots,
     /// `executor.allow_commands`, with the environment that programs get: this process's, without our own variables.
     pub allowed_commands: Allowed,
+    /// `executor.http_hosts`.
+    pub http_hosts: Hosts,
     /// `executor.drain_timeout`.
     pub drain_timeout: Duration,
     /// `executor.create_queues`.
     pub create_queues: bool,
+}
+
+/// Calls to others.
+#[derive(Debug, Clone)]
+pub struct HttpConfig {
+    /// `http.callback_url`.
+    pub callback_url: Option<SecretUrl>,
 }
 
 /// What is accepted.
@@ -328,8 +339,13 @@ impl Values {
                     .unwrap_or_else(env::host_name),
                 slots: self.need("executor.queues", value::slots)?,
                 allowed_commands: Allowed::new(programs, inherited),
+                http_hosts: self
+                    .need("executor.http_hosts", |text| Hosts::new(value::list(text)))?,
                 drain_timeout: self.need("executor.drain_timeout", |text| duration(text, drain))?,
                 create_queues: self.need("executor.create_queues", value::switch)?,
+            },
+            http: HttpConfig {
+                callback_url: self.may("http.callback_url", parsed)?,
             },
             limits: LimitsConfig {
                 payload: PayloadLimits {

@@ -90,6 +90,14 @@ pub const SETTINGS: &[Setting] = &[
         is_secret: false,
     },
     Setting {
+        key: "executor.http_hosts",
+        env: "LONGSHORE_EXECUTOR_HTTP_HOSTS",
+        flag: None,
+        doc: "the hosts that the action `http` may call, such as `api.example`, `api.example:8443` or `*.example`, joined by commas; `*` for all, none when empty",
+        default: Some(""),
+        is_secret: false,
+    },
+    Setting {
         key: "executor.drain_timeout",
         env: "LONGSHORE_EXECUTOR_DRAIN_TIMEOUT",
         flag: Some("--drain-timeout"),
@@ -104,6 +112,14 @@ pub const SETTINGS: &[Setting] = &[
         doc: "whether the executor creates the queues it serves when they are not there",
         default: Some("false"),
         is_secret: false,
+    },
+    Setting {
+        key: "http.callback_url",
+        env: "LONGSHORE_HTTP_CALLBACK_URL",
+        flag: None,
+        doc: "the address of the web servers as others see it, for callbacks of the action `http`: `https://tasks.example`",
+        default: None,
+        is_secret: true,
     },
     Setting {
         key: "limits.payload_bytes",

@@ -119,6 +119,8 @@ fn every_setting_can_be_set_from_every_source() {
         "broker.management_url" => "http://localhost:15672",
         "executor.name" => "one",
         "executor.allow_commands" => "true",
+        "executor.http_hosts" => "*.example",
+        "http.callback_url" => "https://tasks.example",
         _ => setting.default.unwrap(),
     };
     let mut all = given();

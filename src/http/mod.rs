@@ -1,5 +1,6 @@
 //! The HTTP interface. Bodies are the types of `wire`; errors are RFC 9457 problems with a hint.
 
+mod callbacks;
 mod follow;
 mod health;
 mod problem;
@@ -61,6 +62,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/tasks/{id}/events", get(follow::events))
         .route("/v1/tasks/{id}/why", get(tasks::why))
         .route("/v1/tasks/{id}/signals/{name}", post(signals::signal))
+        .route("/v1/callbacks/{task}/{token}", post(callbacks::answer))
         .route("/v1/tasks/{id}/history", get(verbs::history))
         .route("/v1/tasks/{id}/cancel", post(verbs::cancel))
         .route("/v1/tasks/{id}/resume", post(verbs::resume))

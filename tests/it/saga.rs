@@ -114,6 +114,7 @@ async fn a_saga_goes_on_where_it_was_after_whichever_step_its_executor_dies() {
     let echo = longshore::action::builtin::registry(
         Arc::clone(runtime.clock()),
         longshore::action::builtin::Allowed::default(),
+        longshore::action::builtin::HttpRights::default(),
     );
     let echoes = own_executor(&runtime, echo, "default").await;
     let web = fleet.runtime("longshore-web").await;

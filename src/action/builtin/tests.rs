@@ -148,7 +148,7 @@ fn task(action: &str) -> Task {
 /// The built-in actions on a machine where `programs` may run.
 fn actions(programs: &[&str]) -> Registry {
     let allowed = Allowed::new(programs.iter().copied(), environment());
-    registry(SystemClock::shared(), allowed)
+    registry(SystemClock::shared(), allowed, HttpRights::default())
 }
 
 fn environment() -> [(String, String); 1] {
@@ -181,7 +181,11 @@ impl Clock for Hasty {
 /// The built-in actions on a clock on which every grace is short.
 fn hasty_actions() -> Registry {
     let clock = Arc::new(Hasty(SystemClock::shared()));
-    registry(clock, Allowed::new(["*"], environment()))
+    registry(
+        clock,
+        Allowed::new(["*"], environment()),
+        HttpRights::default(),
+    )
 }
 
 /// Runs an action to its end.

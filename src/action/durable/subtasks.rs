@@ -66,6 +66,20 @@ impl Subtasks {
         }
     }
 
+    /// Cancels those that have not ended. It is not stored that this was done, so it is done again when the action runs
+    /// again; what has ended stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// A row of one cannot be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped call may have cancelled some of them.
+    pub async fn cancel(&self) -> Result<(), Failure> {
+        self.journal.host().cancel_spawned(&self.name).await
+    }
+
     /// The outputs of all of them, in the order in which they were spawned. For as many as fit into memory.
     ///
     /// # Errors

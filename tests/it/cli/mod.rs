@@ -13,6 +13,7 @@ mod store;
 mod task;
 mod verbs;
 mod why;
+mod workflow;
 
 use std::path::Path;
 use std::process::Stdio;

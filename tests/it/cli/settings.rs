@@ -28,8 +28,10 @@ async fn the_settings_tell_where_they_came_from_and_hide_passwords() {
     executor.name            crane                           environment `LONGSHORE_EXECUTOR_NAME`
     executor.queues          bulk=1,default=4                longshore.toml:5
     executor.allow_commands                                  default
+    executor.http_hosts                                      default
     executor.drain_timeout   30s                             default
     executor.create_queues   false                           default
+    http.callback_url        -                               default
     limits.payload_bytes     1MiB                            default
     retention.final_tasks    7d                              default
     log.filter               debug                           flag `--log`
@@ -44,8 +46,10 @@ async fn the_settings_tell_where_they_came_from_and_hide_passwords() {
     {"key":"executor.name","value":"crane","source":"environment `LONGSHORE_EXECUTOR_NAME`"}
     {"key":"executor.queues","value":"bulk=1,default=4","source":"longshore.toml:5"}
     {"key":"executor.allow_commands","value":"","source":"default"}
+    {"key":"executor.http_hosts","value":"","source":"default"}
     {"key":"executor.drain_timeout","value":"30s","source":"default"}
     {"key":"executor.create_queues","value":"false","source":"default"}
+    {"key":"http.callback_url","source":"default"}
     {"key":"limits.payload_bytes","value":"1MiB","source":"default"}
     {"key":"retention.final_tasks","value":"7d","source":"default"}
     {"key":"log.filter","value":"info","source":"default"}

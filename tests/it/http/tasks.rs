@@ -291,6 +291,6 @@ async fn queues_and_executors_are_listed() {
     let queues = server.door.get("/v1/queues").await;
     insta::assert_snapshot!(queues.text, @r#"[{"name":"default","scheduled":1,"ready":0,"running":0}]"#);
     let executors: Value = redacted(server.door.get("/v1/executors").await.body);
-    insta::assert_snapshot!(executors, @r#"[{"actions":["command","echo","fail","gate","sleep"],"host":"localhost","id":"[id]","lease_ends_at":"[lease_ends_at]","name":"x","pid":"[pid]","queues":{"default":4},"started_at":"[started_at]","state":"live","version":"0.1.0"}]"#);
+    insta::assert_snapshot!(executors, @r#"[{"actions":["command","echo","fail","gate","http","sleep","workflow"],"host":"localhost","id":"[id]","lease_ends_at":"[lease_ends_at]","name":"x","pid":"[pid]","queues":{"default":4},"started_at":"[started_at]","state":"live","version":"0.1.0"}]"#);
     server.stop().await;
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore::action::builtin::{self, Allowed};
+use longshore::action::builtin::{self, Allowed, HttpRights};
 use longshore::action::{Context, Registry};
 use longshore::background::Background;
 use longshore::broker::embedded::EmbeddedBroker;
@@ -98,7 +98,8 @@ impl World {
     pub(crate) fn registry(&self) -> Registry {
         let allowed = Allowed::new(["*".to_owned()], longshore::config::env::variables());
         let (gate, arrived) = (Arc::clone(&self.gate), Arc::clone(&self.arrived));
-        builtin::registry(Arc::clone(self.runtime.clock()), allowed).with_fn(
+        let clock = Arc::clone(self.runtime.clock());
+        builtin::registry(clock, allowed, HttpRights::default()).with_fn(
             "gate",
             move |_: Context, input: Payload| {
                 let (gate, arrived) = (Arc::clone(&gate), Arc::clone(&arrived));

@@ -88,8 +88,8 @@ async fn hash_folder(context: Context, folder: PathBuf) -> Result<u32, Failure> 
         on_failure: FailurePolicy::Collect,
         ..FanOutPlan::default()
     };
-    let hashed = context.spawn_all("hash", hashes, plan).await?;
-    Ok(context.join(&hashed).await?.total)
+    let all = context.spawn_all("hash", hashes, plan).await?;
+    Ok(context.join(&all).await?.total)
 }
 
 /// The files below `folder` in the order of their names, without what is hidden or built.

@@ -120,6 +120,7 @@ impl StepName {
     }
 
     /// The step that waits for the sub-tasks which this one has spawned.
+    #[must_use]
     pub fn joined(&self) -> Self {
         Self(Arc::from(format!("{self}:join")))
     }

@@ -140,7 +140,7 @@ async fn look_again(shared: &Arc<Shared>, event: &Event) {
     let executor: Option<ExecutorId> = executor.and_then(|id| id.parse().ok());
     match executor {
         Some(executor) if executor != shared.id => {
-            nudge_signalled(shared, event.task, executor).await
+            nudge_signalled(shared, event.task, executor).await;
         }
         // If it runs here no more, whoever runs it next looks by itself.
         Some(_) | None => {

@@ -182,7 +182,7 @@ impl Host for AttemptHost {
             Err(failure) => {
                 // Whether it is stored nobody knows: the next attempt will see.
                 tracing::error!(task.id = %self.task.id, error = failure.message, "A step of task `{}` cannot be stored", self.task.id);
-                self.stale().await
+                self.stale::<()>().await;
             }
         }
     }

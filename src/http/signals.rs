@@ -50,7 +50,7 @@ pub(super) async fn signal(
         payload: payload(&app, &body)?,
     };
     let answer = app.client.signal(signal.clone()).await?;
-    answered(&signal, answer)
+    answered(&signal, &answer)
 }
 
 fn payload(app: &App, body: &Bytes) -> Result<Payload, Problem> {
@@ -72,7 +72,7 @@ fn payload(app: &App, body: &Bytes) -> Result<Payload, Problem> {
     })
 }
 
-fn answered(signal: &NewSignal, answer: Signalled) -> Result<Response, Problem> {
+fn answered(signal: &NewSignal, answer: &Signalled) -> Result<Response, Problem> {
     let task = signal.task;
     let status = match answer {
         Signalled::Stored { woken: Some(_), .. } => "woken",

@@ -9,6 +9,7 @@ use longshore::action::{Context, Registry};
 use longshore::broker::BrokerAddress;
 use longshore::domain::{
     AuditDepth, Failure, FanOutPlan, IdempotencyKey, NewSignal, Payload, QueueName, SignalName,
+    Task,
 };
 use longshore::runtime::Runtime;
 use longshore::store::StoreAddress;
@@ -106,6 +107,25 @@ impl Victim {
     }
 }
 
+/// The result is right, and each step of the saga had its effect once.
+fn has_done_all_once(last: &str, task: &Task, effects: &Effects) {
+    let output = task.output.as_ref().map(Payload::as_str);
+    assert_eq!(output, Some(r#"["ann",50,1225]"#), "{last}: {task:?}");
+    assert!(task.attempt.0 > 1, "{last}: its executor died");
+    for step in STEPS {
+        let count = effects
+            .lock()
+            .unwrap()
+            .get(&(last.to_owned(), step))
+            .copied();
+        assert_eq!(
+            count,
+            Some(1),
+            "`{step}` of the saga that was cut off after `{last}`"
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_saga_goes_on_where_it_was_after_whichever_step_its_executor_dies() {
     let fleet = Fleet::begin().await;
@@ -126,12 +146,12 @@ async fn a_saga_goes_on_where_it_was_after_whichever_step_its_executor_dies() {
     for last in STEPS {
         let queue = format!("saga-{last}");
         fleet.create_queue(&queue);
-        let (dies, mut died) = mpsc::channel(1);
+        let (says_so, mut deaths) = mpsc::channel(1);
         let (store, broker) = fleet.addresses("longshore-executor");
         let victim = Victim::start(
             store,
             broker,
-            saga(&effects, Some((last, dies))),
+            saga(&effects, Some((last, says_so))),
             queue.clone(),
         );
         let task = submission("saga", &json!(last)).on_queue(QueueName::new(&queue).unwrap());
@@ -143,7 +163,7 @@ async fn a_saga_goes_on_where_it_was_after_whichever_step_its_executor_dies() {
             payload: Payload::of("ann").unwrap(),
         };
         drop(client.signal(approved).await.unwrap());
-        tokio::time::timeout(PATIENCE, died.recv())
+        tokio::time::timeout(PATIENCE, deaths.recv())
             .await
             .unwrap()
             .unwrap();
@@ -156,21 +176,7 @@ async fn a_saga_goes_on_where_it_was_after_whichever_step_its_executor_dies() {
     }
     for (last, task, _) in &sagas {
         let task = client.wait(*task, 2 * PATIENCE).await.unwrap().into_task();
-        let output = task.output.as_ref().map(Payload::as_str);
-        assert_eq!(output, Some(r#"["ann",50,1225]"#), "{last}: {task:?}");
-        assert!(task.attempt.0 > 1, "{last}: its executor died");
-        for step in STEPS {
-            let count = effects
-                .lock()
-                .unwrap()
-                .get(&((*last).to_owned(), step))
-                .copied();
-            assert_eq!(
-                count,
-                Some(1),
-                "`{step}` of the saga that was cut off after `{last}`"
-            );
-        }
+        has_done_all_once(last, &task, &effects);
     }
     let audit = runtime.store().audit(AuditDepth::All).await.unwrap();
     assert_eq!(audit.violations, []);

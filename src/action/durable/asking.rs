@@ -41,13 +41,13 @@ impl<'a, T> Asking<'a, T> {
 
 impl Answer {
     fn open(&self, waker: &Waker) {
-        let Some(wakes) = self.wakes.upgrade() else {
+        let Some(driver) = self.wakes.upgrade() else {
             return;
         };
-        let other = (!wakes.is_of(waker)).then(|| waker.clone());
+        let other = (!driver.is_of(waker)).then(|| waker.clone());
         *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = other;
         if !self.is_open.swap(true, Ordering::AcqRel) {
-            wakes.asked();
+            driver.asked();
         }
     }
 
@@ -75,8 +75,8 @@ impl Wake for Answer {
         if let Some(waker) = waker {
             waker.wake();
         }
-        if let Some(wakes) = self.wakes.upgrade() {
-            wakes.wake_all();
+        if let Some(driver) = self.wakes.upgrade() {
+            driver.wake_all();
         }
     }
 }

@@ -77,7 +77,7 @@ impl Case<'_> {
             max, place.name, counts.in_flight
         );
         let before = place.place.saturating_sub(counts.granted);
-        let before = format!("{} of its siblings have their turn before it", before);
+        let before = format!("{before} of its siblings have their turn before it");
         Why::new(verdict, evidence.into_iter().chain([before]))
     }
 

@@ -116,13 +116,9 @@ pub(super) async fn enter(
 ) -> Result<Vec<Entered>, StoreError> {
     let asked = || tasks.iter().map(|task| &task.submission);
     let parents: Vec<_> = asked().filter_map(|one| one.parent).collect();
+    let ids: Vec<Uuid> = tasks.iter().map(|task| task.id.as_uuid()).collect();
     sqlx::query_as(SUBMIT)
-        .bind(
-            tasks
-                .iter()
-                .map(|task| task.id.as_uuid())
-                .collect::<Vec<_>>(),
-        )
+        .bind(ids)
         .bind(asked().map(|one| one.action.as_str()).collect::<Vec<_>>())
         .bind(asked().map(|one| one.queue.as_str()).collect::<Vec<_>>())
         .bind(asked().map(|one| one.priority).collect::<Vec<_>>())

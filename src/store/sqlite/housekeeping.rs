@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::submit::hex;
 use super::{error, fan_out};
-use crate::domain::{LogChunk, QueueName, TIMER_MARK, TaskEvent};
+use crate::domain::{LogChunk, QueueName, TIMER_MARK, TaskEvent, TaskFacts};
 use crate::store::change::{Step, attempt, deadline_failure};
 use crate::store::durable_row::{EndedRow, ended_rows};
 use crate::store::row::{FactsRow, facts_columns, facts_of_changed, number, text};
@@ -104,6 +104,30 @@ pub(super) async fn due(
         .fetch_all(&mut *transaction)
         .await
         .map_err(error::of)?;
+    let (failed, ready) = if spent.is_empty() {
+        (Vec::new(), Vec::new())
+    } else {
+        move_on(&mut transaction, &spent, now).await?
+    };
+    let next: Option<i64> = sqlx::query_scalar(NEXT)
+        .bind(now)
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(error::of)?;
+    transaction.commit().await.map_err(error::of)?;
+    Ok(Due {
+        ready,
+        failed,
+        next_in: next.map(|micros| Duration::from_micros(u64::try_from(micros).unwrap_or(0))),
+    })
+}
+
+/// Moves the tasks of timers that were spent; answers those that failed, and those that are `ready`.
+async fn move_on(
+    connection: &mut SqliteConnection,
+    spent: &[(Uuid, String)],
+    now: Time,
+) -> Result<(Vec<TaskFacts>, Vec<TaskFacts>), StoreError> {
     let of_kind = |wanted: &str| {
         let tasks: Vec<String> = spent
             .iter()
@@ -112,64 +136,50 @@ pub(super) async fn due(
             .collect();
         text(&tasks)
     };
-    let (mut failed, mut ready) = (Vec::new(), Vec::new());
-    let mut turns = Vec::new();
-    if !spent.is_empty() {
-        let late = Step::of(TaskEvent::DeadlinePassed);
-        // The deadline first: what is late does not start.
-        let rows: Vec<EndedRow> = sqlx::query_as(LATE)
-            .bind(of_kind("deadline"))
-            .bind(text(&late.from))
-            .bind(late.to)
-            .bind(now)
-            .bind(deadline_failure())
-            .fetch_all(&mut *transaction)
-            .await
-            .map_err(error::of)?;
-        let ended;
-        (failed, ended) = ended_rows(rows);
-        if !failed.is_empty() {
-            sqlx::query(LEFT_BEHIND)
-                .bind(of_kind("deadline"))
-                .execute(&mut *transaction)
-                .await
-                .map_err(error::of)?;
-            turns = fan_out::count_ended(&mut transaction, &ended, now).await?;
-        }
-        let start = Step::of(TaskEvent::Due);
-        ready = sqlx::query_as(START)
-            .bind(of_kind("start"))
-            .bind(text(&start.from))
-            .bind(start.to)
-            .bind(now)
-            .fetch_all(&mut *transaction)
-            .await
-            .map_err(error::of)?;
-        let awake = Step::of(TaskEvent::Woken);
-        let woken: Vec<FactsRow> = sqlx::query_as(WAKE)
-            .bind(of_kind("wake"))
-            .bind(text(&awake.from))
-            .bind(awake.to)
-            .bind(now)
-            .bind(TIMER_MARK)
-            .fetch_all(&mut *transaction)
-            .await
-            .map_err(error::of)?;
-        ready.extend(woken);
-    }
-    let next: Option<i64> = sqlx::query_scalar(NEXT)
+    let late = Step::of(TaskEvent::DeadlinePassed);
+    // The deadline first: what is late does not start.
+    let rows: Vec<EndedRow> = sqlx::query_as(LATE)
+        .bind(of_kind("deadline"))
+        .bind(text(&late.from))
+        .bind(late.to)
         .bind(now)
-        .fetch_one(&mut *transaction)
+        .bind(deadline_failure())
+        .fetch_all(&mut *connection)
         .await
         .map_err(error::of)?;
-    transaction.commit().await.map_err(error::of)?;
+    let (failed, ended) = ended_rows(rows);
+    let mut turns = Vec::new();
+    if !failed.is_empty() {
+        sqlx::query(LEFT_BEHIND)
+            .bind(of_kind("deadline"))
+            .execute(&mut *connection)
+            .await
+            .map_err(error::of)?;
+        turns = fan_out::count_ended(connection, &ended, now).await?;
+    }
+    let start = Step::of(TaskEvent::Due);
+    let mut ready: Vec<FactsRow> = sqlx::query_as(START)
+        .bind(of_kind("start"))
+        .bind(text(&start.from))
+        .bind(start.to)
+        .bind(now)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(error::of)?;
+    let awake = Step::of(TaskEvent::Woken);
+    let woken: Vec<FactsRow> = sqlx::query_as(WAKE)
+        .bind(of_kind("wake"))
+        .bind(text(&awake.from))
+        .bind(awake.to)
+        .bind(now)
+        .bind(TIMER_MARK)
+        .fetch_all(connection)
+        .await
+        .map_err(error::of)?;
+    ready.extend(woken);
     let mut ready = facts_of_changed(ready);
     ready.extend(turns);
-    Ok(Due {
-        ready,
-        failed,
-        next_in: next.map(|micros| Duration::from_micros(u64::try_from(micros).unwrap_or(0))),
-    })
+    Ok((failed, ready))
 }
 
 /// As [`crate::store::Store::prune`].

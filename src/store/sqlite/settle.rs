@@ -43,8 +43,9 @@ from (
     where t.attempt = e.token and t.executor = ?1 and t.state = ?2
 ) as w
 where id = w.held
-returning id, attempt, state, ?4 as at, deadline is not null as has_deadline,
-    cancel_requested_at is not null as is_cancelled, finished_at is not null as is_final, has_subtasks";
+returning id, attempt, state, ?4 as at,
+    deadline is not null and finished_at is null as has_deadline, cancel_requested_at is not null as is_cancelled,
+    has_subtasks and finished_at is not null as leaves_behind";
 
 /// When suspended tasks wake by themselves.
 const WAKE_AT: &str = "
@@ -75,8 +76,7 @@ struct Row {
     changed: ChangedRow,
     has_deadline: bool,
     is_cancelled: bool,
-    is_final: bool,
-    has_subtasks: bool,
+    leaves_behind: bool,
 }
 
 /// As [`crate::store::Store::settle`].
@@ -154,7 +154,7 @@ async fn write_rows(
         .map_err(error::of)?;
     let scheduled = TaskState::Scheduled.as_str();
     let timed = ids(&rows, |row| {
-        row.changed.state == scheduled || row.has_deadline && !row.is_final
+        row.changed.state == scheduled || row.has_deadline
     });
     if !timed.is_empty() {
         sqlx::query(TIME)
@@ -172,7 +172,7 @@ async fn write_rows(
             .await
             .map_err(error::of)?;
     }
-    let left_behind = ids(&rows, |row| row.has_subtasks && row.is_final);
+    let left_behind = ids(&rows, |row| row.leaves_behind);
     if !left_behind.is_empty() {
         sqlx::query(LEFT_BEHIND)
             .bind(text(&left_behind))

@@ -477,7 +477,11 @@ pub(crate) async fn the_history_has_everything_but_submissions(bench: &impl Benc
         .unwrap();
     let key = |ingress| match ingress {
         Ingress::Signals => "cancel.x",
-        _ => "all.default.x",
+        Ingress::Tasks
+        | Ingress::Submissions
+        | Ingress::Results
+        | Ingress::Subtasks
+        | Ingress::Control => "all.default.x",
     };
     let one_of_each =
         Ingress::ALL.map(|ingress| message(ingress, key(ingress), ingress.exchange()));

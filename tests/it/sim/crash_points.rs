@@ -105,11 +105,10 @@ fn specs(chance: &mut Chance) -> Vec<Spec> {
             ..work(10, false)
         };
         // Its signal comes before it is waited for, or after that.
-        for signalled_at in [6_000, 7_500] {
-            let mut saga = Spec::new(submission("saga", saga), at(4_500), chance);
-            saga.signalled_at = Some(at(signalled_at));
-            specs.push(saga);
-        }
+        specs.extend([6_000, 7_500].map(|millis| Spec {
+            signalled_at: Some(at(millis)),
+            ..Spec::new(submission("saga", saga), at(4_500), chance)
+        }));
         let mut cancelled = Spec::new(submission("work", work(30_000, true)), at(5_000), chance);
         cancelled.cancelled_at = Some(at(6_500));
         specs.push(cancelled);

@@ -399,7 +399,10 @@ impl Store for SimStore {
                 let what = match answer {
                     Signalled::Stored { woken: Some(_), .. } => "woken".to_owned(),
                     Signalled::Stored { woken: None, .. } => "stored".to_owned(),
-                    other => format!("{other:?}"),
+                    Signalled::Unknown
+                    | Signalled::Final(_)
+                    | Signalled::Full
+                    | Signalled::Known => format!("{answer:?}"),
                 };
                 format!("{} {} {what}", hub.name(one.task), one.name)
             });

@@ -337,7 +337,7 @@ pub(super) struct Which {
     /// Do not ask before many tasks are changed.
     #[arg(long, requires = "condition")]
     pub(super) yes: bool,
-    /// Who does it, for the history [default: USER@HOST].
+    /// Who does it, for the history; you on this host when absent.
     #[arg(long, value_name = "NAME")]
     pub(super) by: Option<String>,
 }

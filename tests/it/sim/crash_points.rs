@@ -101,14 +101,14 @@ fn specs(chance: &mut Chance) -> Vec<Spec> {
         };
         specs.push(Spec::new(submission("parent", parent), at(4_000), chance));
         let saga = Work {
-            children: 5,
+            children: 3,
             ..work(10, false)
         };
         // Its signal comes before it is waited for, or after that.
-        specs.extend([6_000, 7_500].map(|millis| Spec {
-            signalled_at: Some(at(millis)),
+        specs.push(Spec {
+            signalled_at: Some(at(6_000 + 1_000 * round)),
             ..Spec::new(submission("saga", saga), at(4_500), chance)
-        }));
+        });
         let mut cancelled = Spec::new(submission("work", work(30_000, true)), at(5_000), chance);
         cancelled.cancelled_at = Some(at(6_500));
         specs.push(cancelled);

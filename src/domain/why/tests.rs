@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::domain::limits::AHEAD_MAX;
 use crate::domain::{
-    Attempt, Delivery, ExecutorId, ExecutorName, Failure, OnFailure, Payload, RetryPolicy,
-    Submission,
+    Attempt, Delivery, ExecutorId, ExecutorName, Failure, FailurePolicy, FanOutPlace, FanOutPlan,
+    OnFailure, Payload, RetryPolicy, Submission, TaskId,
 };
 
 /// Everything happens around this second.
@@ -370,7 +370,20 @@ fn a_task_that_waits_says_for_what() {
         (blocked, calm()),
         (task(TaskState::Blocked, |_| {}), calm()),
         (task(TaskState::Suspended, |_| {}), calm()),
-    ]), @"");
+    ]), @r"
+    it waits for the signal `approved`, or the sub-tasks `parts`, or a time, which comes in 40s
+      15 of 40 sub-tasks `parts` have not ended, 2 have failed or were cancelled
+      send it: `longshore task signal 00000000-0000-7000-8000-000000000001 approved PAYLOAD`
+    it waits for a time, which comes in 40s
+    it waits for its turn: 10 of the sub-tasks `parts` may be in flight, and 10 are
+      its parent is `00000000-0000-7000-8000-000000000009`
+      3 of its siblings have their turn before it
+    it waits for its turn among the sub-tasks `parts`
+      its parent is `00000000-0000-7000-8000-000000000009`
+    it is blocked, and what it waits for is not known to this version
+      a newer version of longshore has put it there
+    it is suspended, and its row does not say what it waits for: `longshore audit` tells more
+    ");
 }
 
 #[test]

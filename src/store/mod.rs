@@ -206,7 +206,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Tasks that match, the newest first, at most `list.limit`.
     async fn list(&self, list: &List) -> Result<Listed, StoreError>;
 
-    /// A task and all below it, at most `TREE_MAX`, parents before children, siblings by age.
+    /// A task and all below it, at most `TREE_MAX`, parents before children, siblings by age, and those that were spawned together in their order.
     async fn tree(&self, task: TaskId) -> Result<Listed, StoreError>;
 
     /// Holds everything against the rules of [`ViolationKind`], all at one moment, and reads each row that `depth` asks

@@ -361,7 +361,7 @@ fn a_task_that_waits_says_for_what() {
         place: 38,
     };
     let blocked = task(TaskState::Blocked, |task| {
-        task.fan_out = Some(place.clone())
+        task.fan_out = Some(place.clone());
     });
     insta::assert_snapshot!(all([
         (waits(" fan_out:parts signal:approved timer "), circumstances()),

@@ -45,7 +45,7 @@ const TREE: &str = concat!(
     )
     select ",
     task_columns!(),
-    " from task join capped on id = member order by depth, created_at, id"
+    " from task join capped on id = member order by depth, created_at, place, id"
 );
 
 const LOGS: &str = "

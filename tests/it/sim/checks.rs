@@ -287,8 +287,12 @@ impl Model {
             return; // Its process is dead.
         };
         let key = (body.task, step.to_owned());
-        // One that was frozen may go on where it was, before it notices.
-        if self.stored_steps.contains(&key) && !body.was_frozen {
+        // One that was taken over may go on where it was, before it notices; then its step runs beside the next attempt's.
+        let owns = self
+            .rows
+            .get(&body.task)
+            .is_some_and(|row| row.attempt.0 == body.attempt);
+        if self.stored_steps.contains(&key) && owns && !body.was_frozen {
             let words = format!("a step that was stored has run again: `{step}` of {body:?}");
             self.violated(words);
         }

@@ -47,7 +47,8 @@ impl fmt::Display for Item {
                 } else {
                     ""
                 };
-                write!(f, "exchange {} (topic, durable{internal})", exchange.name)
+                let kind = exchange.kind.word();
+                write!(f, "exchange {} ({kind}, durable{internal})", exchange.name)
             }
             Self::Queue(queue) => write!(f, "queue {} ({})", queue.name, queue.kind.word()),
             Self::Binding(binding) => write_binding(f, binding),
@@ -81,18 +82,20 @@ impl fmt::Display for Change {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::topology::ExchangeKind;
     use super::*;
 
     #[test]
     fn a_change_is_one_line() {
         let exchange = Exchange {
             name: "longshore.tasks",
+            kind: ExchangeKind::Fanout,
             is_internal: false,
         };
         let missing = Change::Missing(Item::Exchange(exchange));
         assert_eq!(
             missing.to_string(),
-            "+ exchange longshore.tasks (topic, durable)"
+            "+ exchange longshore.tasks (fanout, durable)"
         );
         let binding = Binding {
             source: "a".to_owned(),

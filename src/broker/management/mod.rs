@@ -221,7 +221,7 @@ impl Management {
             Item::Vhost(name) => return self.make_vhost(name).await,
             Item::Exchange(exchange) => (
                 vec!["exchanges", vhost, exchange.name],
-                json!({"type": "topic", "durable": true, "internal": exchange.is_internal}),
+                json!({"type": exchange.kind.word(), "durable": true, "internal": exchange.is_internal}),
             ),
             Item::Queue(queue) => (
                 vec!["queues", vhost, &queue.name],

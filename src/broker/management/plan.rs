@@ -102,8 +102,9 @@ fn plan_exchanges(topology: &Topology, found: &Found, changes: &mut Vec<Change>)
     for exchange in &topology.exchanges {
         let same = found.exchanges.iter().find(|one| one.name == exchange.name);
         changes.extend(compare(Item::Exchange(*exchange), same, |one| {
-            let is_right =
-                one.kind == "topic" && one.durable && one.internal == exchange.is_internal;
+            let is_right = one.kind == exchange.kind.word()
+                && one.durable
+                && one.internal == exchange.is_internal;
             let durable = if one.durable { "durable" } else { "transient" };
             let internal = if one.internal { ", internal" } else { "" };
             (!is_right).then(|| format!("{}, {durable}{internal}", one.kind))
@@ -255,7 +256,7 @@ mod tests {
         let changes = plan(&topology, "v", &Found::default());
         let lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
         assert_eq!(lines[0], "+ virtual host v");
-        assert_eq!(lines[1], "+ exchange longshore.tasks (topic, durable)");
+        assert_eq!(lines[1], "+ exchange longshore.tasks (fanout, durable)");
         let count = topology.exchanges.len() + topology.queues.len() + topology.bindings.len();
         assert_eq!(lines.len(), 1 + count + topology.policies.len());
     }

@@ -21,7 +21,7 @@ impl QueueKind {
 /// Users have an empty password hash: nobody can log in with a password until an operator sets one.
 pub fn definitions(topology: &Topology, vhost: &str) -> Value {
     let exchanges = topology.exchanges.iter().map(|exchange| {
-        json!({"name": exchange.name, "vhost": vhost, "type": "topic", "durable": true,
+        json!({"name": exchange.name, "vhost": vhost, "type": exchange.kind.word(), "durable": true,
                "auto_delete": false, "internal": exchange.is_internal, "arguments": {}})
     });
     json!({

@@ -42,12 +42,34 @@ pub const SUBMISSIONS: &str = "longshore.submissions";
 /// Signals and cancels.
 pub const SIGNALS: &str = "longshore.signals";
 
-/// The kind of an exchange.
+/// How an exchange routes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExchangeKind {
+    /// By patterns that the routing key is held against.
+    Topic,
+    /// To everything that is bound to it. Only where every binding says `#`: a topic exchange goes through a tree of
+    /// words for that, once for each message.
+    Fanout,
+}
+
+impl ExchangeKind {
+    /// AMQP's word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Topic => "topic",
+            Self::Fanout => "fanout",
+        }
+    }
+}
+
+/// An exchange. All are durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exchange {
     /// Its name.
     pub name: &'static str,
-    /// Whether only the broker itself may publish to it. All are durable topic exchanges.
+    /// How it routes.
+    pub kind: ExchangeKind,
+    /// Whether only the broker itself may publish to it.
     pub is_internal: bool,
 }
 
@@ -268,23 +290,25 @@ pub fn topic_matches(pattern: &str, key: &str) -> bool {
 }
 
 fn exchanges() -> Vec<Exchange> {
-    let ingress = Ingress::ALL.map(|ingress| Exchange {
-        name: ingress.exchange(),
-        is_internal: false,
-    });
-    let internal = [ROUTE, NUDGE, TAP, DEAD, UNROUTED].map(|name| Exchange {
+    let ingress = Ingress::ALL.map(|ingress| (ingress.exchange(), false));
+    let internal = [ROUTE, NUDGE, TAP, DEAD, UNROUTED].map(|name| (name, true));
+    let named = ingress.into_iter().chain(internal).chain([(DEATHS, false)]);
+    let exchange = |(name, is_internal)| Exchange {
         name,
-        is_internal: true,
-    });
-    let deaths = Exchange {
-        name: DEATHS,
-        is_internal: false,
+        kind: kind_of(name),
+        is_internal,
     };
-    ingress
-        .into_iter()
-        .chain(internal)
-        .chain([deaths])
-        .collect()
+    named.map(exchange).collect()
+}
+
+/// What every announcement goes through only hands it on.
+fn kind_of(exchange: &str) -> ExchangeKind {
+    let hands_on = [Ingress::Tasks.exchange(), Ingress::Subtasks.exchange(), TAP];
+    if hands_on.contains(&exchange) {
+        ExchangeKind::Fanout
+    } else {
+        ExchangeKind::Topic
+    }
 }
 
 fn shared_queues(queues: &[QueueName]) -> Vec<Queue> {
@@ -463,6 +487,20 @@ mod tests {
                     && binding.destination == Destination::Exchange(TAP.to_owned())
             });
             assert!(!is_tapped, "{guarded}");
+        }
+    }
+
+    #[test]
+    fn all_that_a_fanout_is_bound_to_wants_everything() {
+        let topology = topology(&[QueueName::default_queue()]);
+        for exchange in &topology.exchanges {
+            let mut from_it = topology.bindings.iter();
+            let selects =
+                from_it.any(|binding| binding.source == exchange.name && binding.key != "#");
+            assert!(
+                !selects || exchange.kind == ExchangeKind::Topic,
+                "{exchange:?}"
+            );
         }
     }
 

@@ -56,7 +56,7 @@ use crate::domain::{
 };
 
 /// The number of the schema that this program works with: the version of the last migration.
-pub const SCHEMA_VERSION: i64 = 6;
+pub const SCHEMA_VERSION: i64 = 7;
 
 /// What a store promises, whichever it is.
 ///
@@ -84,6 +84,18 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// [`Submitted::Known`], with the task that has the key, or else the id. A task whose queue or parent does not exist, or whose parent is final or being cancelled, is
     /// [`Submitted::Refused`]; the others are stored all the same.
     async fn submit(&self, tasks: &[NewTask]) -> Result<Vec<Submitted>, StoreError>;
+
+    /// As [`Store::submit`], and what is new and `ready` is given to `executor` at once, as by [`Store::claim`]: in the
+    /// same transaction where the backend can, so that nobody else gets it. Answers in order.
+    async fn submit_and_claim(
+        &self,
+        executor: ExecutorId,
+        tasks: &[NewTask],
+    ) -> Result<Vec<(Submitted, Option<Task>)>, StoreError> {
+        let submitted = self.submit(tasks).await?;
+        let claimed = self.claim(executor, &new_and_ready(&submitted)).await?;
+        Ok(with_claimed(submitted, claimed))
+    }
 
     /// Takes those of `tasks` that are `ready`, for `executor`: attempt + 1, state `running`.
     ///
@@ -377,6 +389,29 @@ pub enum Submitted {
     Known(TaskFacts),
     /// It was not stored.
     Refused(Refusal),
+}
+
+/// The tasks that were stored just now and can be claimed.
+fn new_and_ready(submitted: &[Submitted]) -> Vec<TaskId> {
+    let ready = |one: &Submitted| match one {
+        Submitted::Stored(facts) => (facts.state == TaskState::Ready).then_some(facts.id),
+        Submitted::Known(_) | Submitted::Refused(_) => None,
+    };
+    submitted.iter().filter_map(ready).collect()
+}
+
+/// What was submitted, each with the task if it was claimed.
+fn with_claimed(submitted: Vec<Submitted>, claimed: Vec<Task>) -> Vec<(Submitted, Option<Task>)> {
+    let mut claimed: std::collections::HashMap<TaskId, Task> =
+        claimed.into_iter().map(|task| (task.id, task)).collect();
+    let mut paired = |one: Submitted| {
+        let task = match &one {
+            Submitted::Stored(facts) => claimed.remove(&facts.id),
+            Submitted::Known(_) | Submitted::Refused(_) => None,
+        };
+        (one, task)
+    };
+    submitted.into_iter().map(&mut paired).collect()
 }
 
 /// Why a store does not take a task.

@@ -223,6 +223,8 @@ pub(super) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
         .disable_statement_logging()
         .options([
             ("plan_cache_mode", "force_custom_plan"),
+            // Whatever we ask takes less time than compiling it; a wrong guess of its cost shall not bring the compiler in.
+            ("jit", "off"),
             // "already exists, skipping" is nothing that people need to read.
             ("client_min_messages", "warning"),
             ("statement_timeout", STATEMENT_MAX),

@@ -29,10 +29,10 @@ async fn a_system_is_set_up_and_looked_at() {
         .await;
     insta::assert_snapshot!(said, @r#"
     $ longshore db migrate
-    ! created schema 6 in the store
+    ! created schema 7 in the store
     = 0
     $ longshore db migrate
-    ! the store has schema 6 already
+    ! the store has schema 7 already
     = 0
     $ longshore queue create bulk
     ! queue `bulk` is there

@@ -1,0 +1,1 @@
+-- In PostgreSQL more of each page stays free. SQLite has no such setting: nothing changes.

@@ -26,7 +26,7 @@ pub struct Outgoing {
 
 #[derive(Debug)]
 enum Word {
-    Result(TaskFacts),
+    Result(EventKind, TaskFacts),
     Message(Message),
 }
 
@@ -63,7 +63,19 @@ impl Outgoing {
 
     /// Reports what became of a task to its origin and to taps. Never waits: work must not.
     pub fn report(&self, facts: TaskFacts) {
-        if self.words.try_send(Word::Result(facts)).is_err() {
+        if let Some(kind) = EventKind::of_state(facts.state) {
+            self.result(kind, facts);
+        }
+    }
+
+    /// Tells taps that a task was created which begins in this process, so that it need not be announced to others. Never
+    /// waits, as [`Outgoing::report`].
+    pub fn tell_created(&self, facts: TaskFacts) {
+        self.result(EventKind::Created, facts);
+    }
+
+    fn result(&self, kind: EventKind, facts: TaskFacts) {
+        if self.words.try_send(Word::Result(kind, facts)).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -86,7 +98,7 @@ async fn speak(
         for word in words.drain(..) {
             match word {
                 Word::Message(message) => messages.push(message),
-                Word::Result(facts) => results.push(facts),
+                Word::Result(kind, facts) => results.push((kind, facts)),
             }
         }
         messages.extend(speaker.results(&results));

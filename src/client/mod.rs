@@ -3,6 +3,7 @@
 mod error;
 mod follow;
 mod known;
+mod local;
 mod schedules;
 mod verbs;
 mod waiters;
@@ -15,6 +16,7 @@ use std::time::Duration;
 pub use crate::store::Receipt;
 pub use error::{ClientError, SubmitError};
 pub use follow::{Followed, LogFollower};
+pub use local::{LocalExecutor, LocalExecutors, LocalPlace};
 pub use schedules::{CreateScheduleError, ScheduleClientError};
 
 use crate::background::Background;
@@ -24,7 +26,7 @@ use crate::domain::{
     LogChunk, LogPosition, NewSignal, NewTask, OriginToken, PayloadLimits, Submission, Task,
     TaskId, TaskState, WebId,
 };
-use crate::store::{Cancelled, GroupCommit, List, Listed, Signalled, Store, Submitted};
+use crate::store::{Cancelled, GroupCommit, List, Listed, Signalled, Store, StoreError, Submitted};
 use crate::wire::{EventKind, parse_events};
 use known::KnownActions;
 use waiters::Waiters;
@@ -52,6 +54,8 @@ pub struct ClientParts {
     pub broker: Arc<dyn Broker>,
     /// Time and chance.
     pub clock: Arc<dyn Clock>,
+    /// The executors of the same process, which may begin what it submits.
+    pub local: LocalExecutors,
     /// Where its work goes on, until it shall stop.
     pub background: Background,
     /// Where its last words go on, until they are said.
@@ -73,6 +77,7 @@ struct Inner {
     outgoing: Outgoing,
     clock: Arc<dyn Clock>,
     waiters: Arc<Waiters>,
+    local: LocalExecutors,
     known: KnownActions,
     settings: ClientSettings,
 }
@@ -109,6 +114,7 @@ impl Client {
             group,
             broker,
             clock,
+            local,
             background,
             carriers,
         } = parts;
@@ -136,6 +142,7 @@ impl Client {
             outgoing,
             clock,
             waiters,
+            local,
             known,
             settings,
         };
@@ -425,12 +432,19 @@ impl Client {
             .idempotency_key
             .clone()
             .map(|key| (key, submission.clone()));
-        match inner.group.submit(self.named(submission)).await? {
-            Submitted::Stored(task) => {
-                inner.outgoing.announce(EventKind::Created, &task).await;
+        let task = self.named(submission);
+        let submitted = match inner.local.reserve(task.id, &task.submission) {
+            Some(place) => self.begin_here(task, place).await?,
+            None => (inner.group.submit(task).await?, false),
+        };
+        match submitted {
+            (Submitted::Stored(task), has_begun) => {
+                if !has_begun {
+                    inner.outgoing.announce(EventKind::Created, &task).await;
+                }
                 Ok(Receipt { task, is_new: true })
             }
-            Submitted::Known(task) => {
+            (Submitted::Known(task), _) => {
                 if let Some((key, submission)) = keyed {
                     let differences = inner.group.differences(&submission, task.id).await?;
                     if !differences.is_empty() {
@@ -446,7 +460,27 @@ impl Client {
                     is_new: false,
                 })
             }
-            Submitted::Refused(refusal) => Err(self.explained(refusal).await),
+            (Submitted::Refused(refusal), _) => Err(self.explained(refusal).await),
+        }
+    }
+
+    /// Stores a task and begins it in this process; answers whether it has begun.
+    async fn begin_here(
+        &self,
+        task: NewTask,
+        place: Box<dyn LocalPlace>,
+    ) -> Result<(Submitted, bool), StoreError> {
+        let (id, executor) = (task.id, place.executor());
+        let waiters = Arc::clone(&self.inner.waiters);
+        let mut place = Doubtful(Some(place)); // Also when this call is dropped.
+        let (submitted, claimed) = self.inner.group.submit_and_claim(task, executor).await?;
+        let place = place.0.take();
+        match (place, claimed) {
+            (Some(place), Some(task)) => {
+                place.begin(task, Box::new(move || waiters.wake(id)));
+                Ok((submitted, true))
+            }
+            (None, _) | (_, None) => Ok((submitted, false)),
         }
     }
 
@@ -477,6 +511,17 @@ impl fmt::Debug for Client {
         f.debug_struct("Client")
             .field("id", &self.inner.id)
             .finish_non_exhaustive()
+    }
+}
+
+/// A place whose task is in doubt until the store has answered.
+struct Doubtful(Option<Box<dyn LocalPlace>>);
+
+impl Drop for Doubtful {
+    fn drop(&mut self) {
+        if let Some(place) = self.0.take() {
+            place.in_doubt();
+        }
     }
 }
 

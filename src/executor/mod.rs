@@ -21,6 +21,7 @@ mod host;
 mod idle;
 mod intake;
 mod lease;
+mod local;
 mod progress;
 mod running;
 mod slots;
@@ -28,6 +29,7 @@ mod submissions;
 mod token;
 mod trial;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 use crate::action::{Registry, Stop};
 use crate::background::Background;
 use crate::broker::{Broker, BrokerError, Deliveries, Outgoing, Source, Speaker};
+use crate::client::LocalExecutor;
 use crate::clock::{Clock, Pauses};
 use crate::domain::limits::LEASE_DURATION;
 use crate::domain::{
@@ -47,6 +50,7 @@ use crate::domain::{
 };
 use crate::store::{Below, GroupCommit, Grouped, Store, StoreError};
 pub use drain::Drained;
+use local::Local;
 use running::RunningAttempts;
 use slots::QueueSlots;
 use token::Token;
@@ -122,6 +126,7 @@ impl StartError {
 /// A process that claims tasks and runs them. Its id is new at each start.
 pub struct Executor {
     shared: Arc<Shared>,
+    local: Arc<dyn LocalExecutor>,
     intake: Background,
     keep: Background,
 }
@@ -283,13 +288,34 @@ impl Executor {
             scheduled,
             limits,
         });
+        let queues: BTreeMap<QueueName, Arc<QueueSlots>> = settings
+            .slots
+            .iter()
+            .map(|(queue, count)| {
+                (
+                    queue.clone(),
+                    Arc::new(QueueSlots::new(queue.clone(), *count)),
+                )
+            })
+            .collect();
+        let local = Local {
+            shared: Arc::clone(&shared),
+            queues: queues.clone(),
+            intake: intake.clone(),
+        };
         let executor = Self {
             shared,
+            local: Arc::new(local),
             intake,
             keep,
         };
-        executor.begin(&settings.slots, entered_at).await?;
+        executor.begin(queues, entered_at).await?;
         Ok(executor)
+    }
+
+    /// This executor, for the clients of its process.
+    pub fn local(&self) -> &Arc<dyn LocalExecutor> {
+        &self.local
     }
 
     /// Which incarnation this is.
@@ -302,7 +328,11 @@ impl Executor {
         self.shared.running.len()
     }
 
-    async fn begin(&self, slots: &Slots, entered_at: Duration) -> Result<(), StartError> {
+    async fn begin(
+        &self,
+        slots: BTreeMap<QueueName, Arc<QueueSlots>>,
+        entered_at: Duration,
+    ) -> Result<(), StartError> {
         let shared = &self.shared;
         // First: the lease runs since the executor was entered.
         let (store, stop) = (shared.store.apart(), self.keep.clone());
@@ -332,12 +362,12 @@ impl Executor {
             .consume(Source::Submissions, submissions::CREDIT)
             .await?;
         let mut queues = Vec::with_capacity(slots.len());
-        for (queue, count) in slots {
+        for (queue, slots) in slots {
             let deliveries = shared
                 .broker
-                .consume(Source::Work(queue.clone()), *count)
+                .consume(Source::Work(queue), slots.credit())
                 .await?;
-            queues.push((Arc::new(QueueSlots::new(queue.clone(), *count)), deliveries));
+            queues.push((slots, deliveries));
         }
         self.intake(control, |shared, delivery| async move {
             control::carry_out(&shared, delivery).await;

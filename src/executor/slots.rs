@@ -79,14 +79,20 @@ impl QueueSlots {
         })
     }
 
-    /// A slot that is free now, for a task that holds no delivery.
-    pub(super) fn slot_without_delivery(self: &Arc<Self>) -> Option<Slot> {
+    /// A slot that is free now, for a task that comes without a delivery and is soon over: the credit stays as it is. One
+    /// that takes longer lets go ([`Slot::let_go_of_delivery`]).
+    pub(super) fn free_slot(self: &Arc<Self>) -> Option<Slot> {
         let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
-        let mut slot = Slot {
+        Some(Slot {
             slots: Arc::clone(self),
             holds_delivery: true,
             _permit: permit,
-        };
+        })
+    }
+
+    /// A slot that is free now, for a task that holds no delivery.
+    pub(super) fn slot_without_delivery(self: &Arc<Self>) -> Option<Slot> {
+        let mut slot = self.free_slot()?;
         slot.let_go_of_delivery();
         Some(slot)
     }

@@ -11,7 +11,7 @@ use crate::background::Background;
 use crate::broker::amqp::AmqpBroker;
 use crate::broker::embedded::EmbeddedBroker;
 use crate::broker::{Broker, BrokerAddress, BrokerError, Health, NoBroker, Outgoing, Speaker};
-use crate::client::{Client, ClientParts, ClientSettings};
+use crate::client::{Client, ClientParts, ClientSettings, LocalExecutors};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::{ExecutorId, ExecutorName, PayloadLimits, QueueName, Slots};
 use crate::executor::{Drained, Executor, ExecutorParts, ExecutorSettings, StartError};
@@ -91,6 +91,8 @@ pub struct Runtime {
     group: GroupCommit,
     broker: Arc<dyn Broker>,
     clock: Arc<dyn Clock>,
+    /// The executors of this process, for its clients.
+    local: LocalExecutors,
     /// What stops first: it takes in new work.
     services: Background,
     /// What stops last: it carries what the others still have to say.
@@ -158,6 +160,7 @@ impl Runtime {
             group,
             broker,
             clock,
+            local: LocalExecutors::default(),
             services: carriers.another(),
             carriers,
         }
@@ -218,6 +221,7 @@ impl Runtime {
             group: self.group.clone(),
             broker: Arc::clone(&self.broker),
             clock: Arc::clone(&self.clock),
+            local: self.local.clone(),
             background: self.services.part(),
             carriers: self.carriers.clone(),
         };
@@ -247,6 +251,7 @@ impl Runtime {
             carriers: self.carriers.clone(),
         };
         let executor = Executor::start(parts, settings).await?;
+        self.local.add(executor.local());
         let housekeeping = self.services.part();
         let speaker = Arc::new(Speaker::executor(executor.id(), Arc::clone(&self.clock)));
         let outgoing = Outgoing::start(&self.carriers, Arc::clone(&self.broker), speaker);
@@ -310,6 +315,7 @@ impl Runtime {
             group,
             broker,
             clock,
+            local: _,
             services,
             carriers,
         } = self;

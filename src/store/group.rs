@@ -96,7 +96,7 @@ where
 /// The hot calls of a store, gathered. Clones share the batches.
 #[derive(Debug, Clone)]
 pub struct GroupCommit {
-    submit: Grouped<NewTask, Submitted>,
+    submit: Grouped<(NewTask, Option<ExecutorId>), (Submitted, Option<Task>)>,
     claim: Grouped<(ExecutorId, TaskId), Option<Task>>,
     settle: Grouped<(ExecutorId, Settlement), Settled>,
     record: Grouped<(ExecutorId, StepRecord), Recorded>,
@@ -116,9 +116,8 @@ impl GroupCommit {
             Arc::clone(store),
         );
         Self {
-            submit: Grouped::start(background, move |tasks: Vec<NewTask>| {
-                let store = Arc::clone(&submitter);
-                async move { store.submit(&tasks).await }
+            submit: Grouped::start(background, move |calls| {
+                submit(Arc::clone(&submitter), calls)
             }),
             claim: Grouped::start(background, move |calls| claim(Arc::clone(&claimer), calls)),
             settle: Grouped::start(background, move |calls| settle(Arc::clone(&settler), calls)),
@@ -139,7 +138,21 @@ impl GroupCommit {
     ///
     /// As [`Store::submit`]; in doubt submit again with the same id.
     pub async fn submit(&self, task: NewTask) -> Result<Submitted, StoreError> {
-        self.submit.call(task).await
+        let (submitted, _) = self.submit.call((task, None)).await?;
+        Ok(submitted)
+    }
+
+    /// Stores one task and gives it to `executor` if it is new and `ready`. As [`Store::submit_and_claim`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::submit_and_claim`]; in doubt the task may be stored, and be the executor's.
+    pub async fn submit_and_claim(
+        &self,
+        task: NewTask,
+        executor: ExecutorId,
+    ) -> Result<(Submitted, Option<Task>), StoreError> {
+        self.submit.call((task, Some(executor))).await
     }
 
     /// What `submission` asks for otherwise than the task that has its key; nothing when it has none, because an id
@@ -222,6 +235,30 @@ impl GroupCommit {
     }
 }
 
+/// By one transaction for each executor that is to have some of them, and one for the rest. Nearly always one in all.
+async fn submit(
+    store: Arc<dyn Store>,
+    calls: Vec<(NewTask, Option<ExecutorId>)>,
+) -> Result<Vec<(Submitted, Option<Task>)>, StoreError> {
+    let order: Vec<Option<ExecutorId>> = calls.iter().map(|(_, executor)| *executor).collect();
+    let mut submitted = std::collections::HashMap::with_capacity(1);
+    let calls = calls.into_iter().map(|(task, executor)| (executor, task));
+    for (executor, tasks) in grouped_by(calls) {
+        let answers = match executor {
+            Some(executor) => store.submit_and_claim(executor, &tasks).await?,
+            None => {
+                let answers = store.submit(&tasks).await?;
+                answers.into_iter().map(|one| (one, None)).collect()
+            }
+        };
+        submitted.insert(executor, answers.into_iter());
+    }
+    let mut answer = |executor| submitted.get_mut(executor).and_then(Iterator::next);
+    let answers: Vec<_> = order.iter().filter_map(&mut answer).collect();
+    assert_eq!(answers.len(), order.len(), "each submission has an answer");
+    Ok(answers)
+}
+
 async fn claim(
     store: Arc<dyn Store>,
     calls: Vec<(ExecutorId, TaskId)>,
@@ -297,11 +334,16 @@ async fn look(
 
 /// Calls by who makes them. Nearly always one: a process has one executor.
 fn by_executor<T>(calls: impl IntoIterator<Item = (ExecutorId, T)>) -> Vec<(ExecutorId, Vec<T>)> {
-    let mut groups: Vec<(ExecutorId, Vec<T>)> = Vec::with_capacity(1);
-    for (executor, call) in calls {
-        match groups.iter_mut().find(|(known, _)| *known == executor) {
+    grouped_by(calls)
+}
+
+/// Calls by their keys, of which there are few; each group in the order of its calls.
+fn grouped_by<K: PartialEq, T>(calls: impl IntoIterator<Item = (K, T)>) -> Vec<(K, Vec<T>)> {
+    let mut groups: Vec<(K, Vec<T>)> = Vec::with_capacity(1);
+    for (key, call) in calls {
+        match groups.iter_mut().find(|(known, _)| *known == key) {
             Some((_, group)) => group.push(call),
-            None => groups.push((executor, vec![call])),
+            None => groups.push((key, vec![call])),
         }
     }
     groups

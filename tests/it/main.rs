@@ -20,6 +20,7 @@ mod fleet;
 mod http;
 mod http_action;
 mod keys;
+mod local;
 mod lost_answers;
 mod progress;
 mod roles;

@@ -48,6 +48,8 @@ macro_rules! store_contract {
 store_contract! {
     submitting {
         a_stored_task_comes_back_as_it_was,
+        what_is_submitted_and_claimed_at_once_is_nobody_elses,
+        an_executor_whose_lease_has_ended_gets_nothing_of_what_is_submitted,
         a_task_submitted_twice_is_stored_once,
         a_batch_of_submissions_is_answered_in_order,
         a_task_of_an_unknown_queue_is_refused,

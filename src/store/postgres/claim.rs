@@ -1,13 +1,14 @@
 //! Taking ready tasks.
 
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 
+use super::submit::{self, Statements};
 use super::{error, settle};
-use crate::domain::{ActionName, ExecutorId, Task, TaskEvent, TaskId};
+use crate::domain::{ActionName, ExecutorId, NewTask, Task, TaskEvent, TaskId};
 use crate::store::change::{Step, idle_found, just_before, owner, readable, uuids};
 use crate::store::row::{TaskRow, number, task_columns};
 use crate::store::time::{Time, micros};
-use crate::store::{IdleFound, IdleLook, StoreError};
+use crate::store::{IdleFound, IdleLook, StoreError, Submitted, new_and_ready, with_claimed};
 
 /// The executor's row is locked against whoever takes over from it, so that no task is claimed by an executor
 /// that is just found lost; renewals go on. A task that somebody else has locked is being claimed, cancelled
@@ -79,6 +80,24 @@ pub(super) async fn claim(
         .await
         .map_err(error::of)?;
     read(connection, executor, rows).await
+}
+
+/// As [`crate::store::Store::submit_and_claim`].
+pub(super) async fn submit_and_claim(
+    connection: &mut PgConnection,
+    executor: ExecutorId,
+    tasks: &[NewTask],
+) -> Result<Vec<(Submitted, Option<Task>)>, StoreError> {
+    let mut transaction = connection.begin().await.map_err(error::of)?;
+    let submitted = submit::submit(&mut transaction, tasks, Statements::Kept).await?;
+    let new = new_and_ready(&submitted);
+    let claimed = if new.is_empty() {
+        Vec::new()
+    } else {
+        claim(&mut transaction, executor, &new).await?
+    };
+    transaction.commit().await.map_err(error::of)?;
+    Ok(with_claimed(submitted, claimed))
 }
 
 /// As [`crate::store::Store::claim_idle`].

@@ -134,6 +134,17 @@ impl Store for PostgresStore {
         call!(self.writers, submit::submit(tasks, Statements::Kept))
     }
 
+    async fn submit_and_claim(
+        &self,
+        executor: ExecutorId,
+        tasks: &[NewTask],
+    ) -> Result<Vec<(Submitted, Option<Task>)>, StoreError> {
+        if tasks.is_empty() {
+            return Ok(Vec::new());
+        }
+        call!(self.writers, claim::submit_and_claim(executor, tasks))
+    }
+
     async fn claim(&self, executor: ExecutorId, tasks: &[TaskId]) -> Result<Vec<Task>, StoreError> {
         if tasks.is_empty() {
             return Ok(Vec::new());

@@ -1,14 +1,14 @@
 //! Taking ready tasks.
 
-use sqlx::SqliteConnection;
+use sqlx::{Connection, SqliteConnection};
 
-use super::submit::hex;
+use super::submit::{self, hex};
 use super::{error, settle};
-use crate::domain::{ActionName, ExecutorId, Task, TaskEvent, TaskId};
+use crate::domain::{ActionName, ExecutorId, NewTask, Task, TaskEvent, TaskId};
 use crate::store::change::{Step, idle_found, latest_ready, owner, readable};
 use crate::store::row::{TaskRow, number, task_columns, text};
 use crate::store::time::Time;
-use crate::store::{IdleFound, IdleLook, StoreError};
+use crate::store::{IdleFound, IdleLook, StoreError, Submitted, new_and_ready, with_claimed};
 
 const CLAIM: &str = concat!(
     "update task set
@@ -58,6 +58,28 @@ pub(super) async fn claim(
         .await
         .map_err(error::of)?;
     read(connection, executor, rows, now).await
+}
+
+/// As [`crate::store::Store::submit_and_claim`].
+pub(super) async fn submit_and_claim(
+    connection: &mut SqliteConnection,
+    executor: ExecutorId,
+    tasks: &[NewTask],
+    now: Time,
+) -> Result<Vec<(Submitted, Option<Task>)>, StoreError> {
+    let mut transaction = connection
+        .begin_with("begin immediate")
+        .await
+        .map_err(error::of)?;
+    let submitted = submit::enter(&mut transaction, tasks, tasks.len(), now).await?;
+    let new = new_and_ready(&submitted);
+    let claimed = if new.is_empty() {
+        Vec::new()
+    } else {
+        claim(&mut transaction, executor, &new, now).await?
+    };
+    transaction.commit().await.map_err(error::of)?;
+    Ok(with_claimed(submitted, claimed))
 }
 
 /// As [`crate::store::Store::claim_idle`].

@@ -193,6 +193,20 @@ impl Store for SqliteStore {
         call!(self.writer, submit::submit(tasks, self.now()))
     }
 
+    async fn submit_and_claim(
+        &self,
+        executor: ExecutorId,
+        tasks: &[NewTask],
+    ) -> Result<Vec<(Submitted, Option<Task>)>, StoreError> {
+        if tasks.is_empty() {
+            return Ok(Vec::new());
+        }
+        call!(
+            self.writer,
+            claim::submit_and_claim(executor, tasks, self.now())
+        )
+    }
+
     async fn claim(&self, executor: ExecutorId, tasks: &[TaskId]) -> Result<Vec<Task>, StoreError> {
         if tasks.is_empty() {
             return Ok(Vec::new());

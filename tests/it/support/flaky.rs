@@ -88,6 +88,15 @@ impl Store for Flaky {
         self.pass("submit", self.store.submit(tasks).await)
     }
 
+    async fn submit_and_claim(
+        &self,
+        executor: ExecutorId,
+        tasks: &[NewTask],
+    ) -> Result<Vec<(Submitted, Option<Task>)>, StoreError> {
+        let answer = self.store.submit_and_claim(executor, tasks).await;
+        self.pass("submit_and_claim", answer)
+    }
+
     async fn claim(&self, executor: ExecutorId, tasks: &[TaskId]) -> Result<Vec<Task>, StoreError> {
         let answer = self.store.claim(executor, tasks).await?;
         if answer.is_empty() {

@@ -26,9 +26,10 @@ use super::flaky::Flaky;
 /// How long any task of a test may take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A whole system in this process.
+/// A whole system in this process, in two parts that know nothing of each other: executors, and a web server.
 pub(crate) struct World {
     pub(crate) runtime: Runtime,
+    web: Runtime,
     pub(crate) client: Client,
     pub(crate) broker: Arc<EmbeddedBroker>,
     /// Opens the doors of the action `gate`: one permit lets one task through.
@@ -79,10 +80,15 @@ impl World {
     async fn with(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
         let embedded = EmbeddedBroker::new();
         let broker: Arc<dyn Broker> = Arc::<EmbeddedBroker>::clone(&embedded);
-        let runtime = Runtime::of(store, broker, clock, Background::new());
-        let client = runtime.client(ClientSettings::default()).await.unwrap();
+        let part = || {
+            let (store, broker) = (Arc::clone(&store), Arc::clone(&broker));
+            Runtime::of(store, broker, Arc::clone(&clock), Background::new())
+        };
+        let (runtime, web) = (part(), part());
+        let client = web.client(ClientSettings::default()).await.unwrap();
         Self {
             runtime,
+            web,
             client,
             broker: embedded,
             gate: Arc::new(Semaphore::new(0)),
@@ -191,6 +197,7 @@ impl World {
         }
         drop(self.client);
         self.runtime.stop().await;
+        self.web.stop().await;
     }
 }
 

@@ -54,6 +54,61 @@ pub(crate) async fn a_stored_task_comes_back_as_it_was(world: &World) {
     assert_eq!((found.output, found.error), (None, None));
 }
 
+pub(crate) async fn what_is_submitted_and_claimed_at_once_is_nobody_elses(world: &World) {
+    let executor = world.executor().await;
+    let (now, known) = (new(echo()), new(echo()));
+    let then = new(Submission {
+        run_at: Some(later(60)),
+        ..echo()
+    });
+    let nowhere = new(echo().on_queue("nowhere".parse().unwrap()));
+    world.submit(std::slice::from_ref(&known)).await;
+    let tasks = [now, known, then, nowhere];
+    let answers = world
+        .store
+        .submit_and_claim(executor, &tasks)
+        .await
+        .unwrap();
+    let [
+        (Submitted::Stored(_), Some(begun)),
+        (Submitted::Known(_), None),
+        (Submitted::Stored(scheduled), None),
+        (Submitted::Refused(Refusal::UnknownQueue(_)), None),
+    ] = answers.as_slice()
+    else {
+        panic!("{answers:?}");
+    };
+    let [now, known, then, _] = &tasks;
+    assert_eq!((begun.id, begun.attempt.0), (now.id, 1));
+    assert_eq!(begun.started_at, Some(begun.created_at), "in one moment");
+    assert_eq!(*begun, world.task(now.id).await);
+    assert_eq!(
+        (scheduled.id, scheduled.state),
+        (then.id, TaskState::Scheduled)
+    );
+    assert_eq!(world.task(known.id).await.state, TaskState::Ready);
+    let other = world.executor().await;
+    assert!(world.claim(other, &[now.id]).await.is_empty());
+}
+
+pub(crate) async fn an_executor_whose_lease_has_ended_gets_nothing_of_what_is_submitted(
+    world: &World,
+) {
+    let executor = world.executor().await;
+    let ends_at = world.store.lease_end(executor).await.unwrap().unwrap();
+    assert!(world.store.end_lease(executor, ends_at).await.unwrap());
+    let task = new(echo());
+    let answers = world
+        .store
+        .submit_and_claim(executor, std::slice::from_ref(&task))
+        .await
+        .unwrap();
+    let [(Submitted::Stored(_), None)] = answers.as_slice() else {
+        panic!("{answers:?}");
+    };
+    assert_eq!(world.task(task.id).await.state, TaskState::Ready);
+}
+
 pub(crate) async fn a_task_submitted_twice_is_stored_once(world: &World) {
     let task = new(echo());
     let answers = world

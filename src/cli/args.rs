@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::bench::BenchArgs;
 use super::output::Format;
 use super::schedule::ScheduleVerb;
 use crate::config::{Config, ConfigError, Loaded, env};
@@ -138,10 +139,15 @@ pub(super) enum Command {
     )]
     Audit(AuditArgs),
     /// Measures this machine and these servers.
-    Bench {
-        #[command(subcommand)]
-        scenario: Scenario,
-    },
+    ///
+    /// Writes one object: the scenario, its tasks, seconds and tasks a second, what they took (p50, p95, p99), and what they
+    /// cost. Executor and web server are processes of their own; with the broker `embedded` everything is in this one.
+    /// What cannot be read, such as the CPU of a server on another host, is null, with the reason beside it.
+    #[command(
+        after_help = "The queues `bench`, `bench-parents` and `bench-waiting` are made when they are not there.\n\
+        Example: longshore bench drain -o json"
+    )]
+    Bench(BenchArgs),
 }
 
 #[derive(Debug, Args)]
@@ -531,39 +537,4 @@ pub(super) struct AuditArgs {
     /// Read the rows of final tasks as well, to see whether they can be read.
     #[arg(long)]
     pub(super) all: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Scenario {
-    /// How fast one executor works off a backlog of `echo` tasks.
-    Drain(BenchArgs),
-    /// How fast the sub-tasks of one task are worked off, beside as many tasks that are submitted one by one.
-    Fanout(FanoutArgs),
-    /// What tasks cost that wait for a signal, and how fast one of them is woken.
-    Suspend(BenchArgs),
-    /// How long `Prefer: wait` takes over HTTP when nothing else runs.
-    Latency(BenchArgs),
-}
-
-#[derive(Debug, Args, Clone, Copy)]
-pub(super) struct BenchArgs {
-    /// How many tasks [default: 20000 to drain, 10000 to suspend, 500 for latency].
-    #[arg(long)]
-    pub(super) tasks: Option<usize>,
-    /// Slots of the executor.
-    #[arg(long, default_value_t = 64)]
-    pub(super) slots: u16,
-}
-
-#[derive(Debug, Args, Clone, Copy)]
-pub(super) struct FanoutArgs {
-    /// How many sub-tasks, at most 100000 [default: 10000].
-    #[arg(long)]
-    pub(super) tasks: Option<u32>,
-    /// How many of them may be in flight at once [default: all].
-    #[arg(long, value_name = "TASKS")]
-    pub(super) in_flight: Option<u32>,
-    /// Slots of the executor.
-    #[arg(long, default_value_t = 64)]
-    pub(super) slots: u16,
 }

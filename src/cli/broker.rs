@@ -106,7 +106,8 @@ fn show(output: Output, changes: &[Change]) -> Result<(), Complaint> {
     Ok(())
 }
 
-fn management(config: &Config) -> Result<Management, Complaint> {
+/// The management interface that the settings name, for the virtual host of the broker's address.
+pub(super) fn management(config: &Config) -> Result<Management, Complaint> {
     let url = config.broker.management_url.as_ref().ok_or_else(|| {
         Complaint::usage("`broker.management_url` is not set").with_hint(
             "set `LONGSHORE_BROKER_MANAGEMENT_URL`, for example `http://admin:PASSWORD@localhost:15672`, and enable \

@@ -100,6 +100,6 @@ async fn carry_out(cli: Cli, output: Output) -> Result<ExitStatus, Complaint> {
         Command::Config { verb } => config::run(&common, &verb, output),
         Command::Audit(args) => audit::run(&common, &args, output).await,
         Command::Doctor => doctor::run(&common, output).await,
-        Command::Bench { scenario } => Box::pin(bench::run(&common, scenario, output)).await,
+        Command::Bench(args) => Box::pin(bench::run(&common, args, output)).await,
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::postgres::PostgresStore;
+use super::postgres::{Gauge, PostgresStore};
 use super::sqlite::SqliteStore;
 use super::{Store, StoreError};
 
@@ -16,6 +16,11 @@ impl StoreAddress {
     /// The address in full, with its password.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it is a store in the memory of one process.
+    pub fn is_in_memory(&self) -> bool {
+        self.0.starts_with("sqlite::memory:")
     }
 
     /// Whether it names a PostgreSQL server.
@@ -33,6 +38,19 @@ impl StoreAddress {
             Ok(Arc::new(PostgresStore::connect(&self.0).await?))
         } else {
             Ok(Arc::new(SqliteStore::open(&self.0).await?))
+        }
+    }
+
+    /// What tells what the store's server has done, for measurements; `None` for SQLite, which has no server.
+    ///
+    /// # Errors
+    ///
+    /// As [`Gauge::connect`].
+    pub async fn gauge(&self) -> Result<Option<Gauge>, StoreError> {
+        if self.is_postgres() {
+            Ok(Some(Gauge::connect(&self.0).await?))
+        } else {
+            Ok(None)
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use std::future::Future;
 
+use longshore::domain::QueueName;
 use longshore::store::postgres::PostgresStore;
 use longshore::store::sqlite::SqliteStore;
-use longshore::store::{Store as _, StoreError};
+use longshore::store::{Store as _, StoreAddress, StoreError};
 
 use crate::contract::store::World;
 use crate::support::database;
@@ -325,5 +326,29 @@ fn a_file_that_is_no_sqlite_store_is_refused() {
         assert!(matches!(error, StoreError::Address { .. }), "{error:?}");
         let error = open(&dir.path().join("no/such/folder.db")).await;
         assert!(matches!(error, StoreError::Denied { .. }), "{error:?}");
+    });
+}
+
+#[test]
+fn a_gauge_counts_what_postgres_writes() {
+    run(async {
+        let address = database::fresh_database().await;
+        let store = PostgresStore::connect(&address).await.unwrap();
+        let address: StoreAddress = address.parse().unwrap();
+        let gauge = address.gauge().await.unwrap().unwrap();
+        let before = gauge.read().await.unwrap();
+        for number in 0..3 {
+            let queue = QueueName::new(&format!("gauge-{number}")).unwrap();
+            store.create_queue(&queue).await.unwrap();
+        }
+        let after = gauge.read().await.unwrap();
+        // Others write to the same server.
+        assert!(after.writes >= before.writes + 3, "{before:?} {after:?}");
+        assert!(after.wal_bytes > before.wal_bytes, "{before:?} {after:?}");
+        assert_eq!((before.process, before.port), (after.process, after.port));
+        assert!(before.port.is_some());
+        store.close().await;
+        let address: StoreAddress = "sqlite::memory:".parse().unwrap();
+        assert!(address.gauge().await.unwrap().is_none());
     });
 }

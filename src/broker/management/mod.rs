@@ -47,6 +47,16 @@ impl Check {
     }
 }
 
+/// How many messages a virtual host carried since some moment in the past: only differences say something. RabbitMQ counts
+/// every 5 s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traffic {
+    /// Published to it.
+    pub published: u64,
+    /// Delivered by it to consumers, those that were delivered again included.
+    pub delivered: u64,
+}
+
 /// The management interface of one broker, for one virtual host.
 #[derive(Debug)]
 pub struct Management {
@@ -64,6 +74,28 @@ struct Depth {
     name: String,
     #[serde(default)]
     messages: u64,
+}
+
+#[derive(Deserialize)]
+struct Carried {
+    /// Absent as long as nothing was carried.
+    #[serde(default)]
+    message_stats: Stats,
+}
+
+#[derive(Deserialize, Default)]
+struct Stats {
+    #[serde(default)]
+    publish: u64,
+    #[serde(default)]
+    deliver_get: u64,
+}
+
+#[derive(Deserialize)]
+struct Node {
+    /// A number, as text.
+    #[serde(default)]
+    os_pid: String,
 }
 
 impl Management {
@@ -100,6 +132,32 @@ impl Management {
         Ok(queues
             .into_iter()
             .map(|queue| (queue.name, queue.messages))
+            .collect())
+    }
+
+    /// How many messages the virtual host carried so far.
+    ///
+    /// # Errors
+    ///
+    /// All of [`ManagementError`] but conflicts.
+    pub async fn traffic(&self) -> Result<Traffic, ManagementError> {
+        let carried: Carried = self.http.read(&["vhosts", &self.vhost]).await?;
+        Ok(Traffic {
+            published: carried.message_stats.publish,
+            delivered: carried.message_stats.deliver_get,
+        })
+    }
+
+    /// The process of each node of the broker, as its own host counts it.
+    ///
+    /// # Errors
+    ///
+    /// All of [`ManagementError`] but conflicts; the user needs the tag `monitoring`.
+    pub async fn processes(&self) -> Result<Vec<u32>, ManagementError> {
+        let nodes: Vec<Node> = self.http.read(&["nodes"]).await?;
+        Ok(nodes
+            .iter()
+            .filter_map(|node| node.os_pid.parse().ok())
             .collect())
     }
 

@@ -1,90 +1,61 @@
 //! How fast one executor works off a backlog.
 
-use std::time::Duration;
-
 use futures_util::StreamExt;
-use serde_json::{Value, json};
 
-use super::usage::{Usage, rounded};
-use super::{Complaint, Config, Output, spawn_executor};
-use crate::broker::Since;
-use crate::cli::args::BenchArgs;
-use crate::client::{Client, ClientSettings};
-use crate::domain::{ActionName, Payload, QueueName, Submission};
-use crate::runtime::Runtime;
-use crate::tap::{Filter, Seen, Tap};
-
-/// Tasks of a run when nothing else is said.
-const TASKS: usize = 20_000;
+use super::Complaint;
+use super::args::DrainArgs;
+use super::ends::{Ends, Progress};
+use super::report::{Report, rate};
+use super::stand::{Stand, processes};
+use super::usage::{Usage, real};
+use crate::client::Client;
 
 /// Submissions under way at once.
 const SUBMITS: usize = 512;
 
-/// How long nothing may happen before the run is called broken.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Submits a backlog, starts an executor, and counts the events of its results.
+/// Submits a backlog, starts an executor, and counts what ends.
 ///
 /// `seconds` runs from the first result to the last, so neither the start of the process nor that of the clock counts.
-pub(super) async fn run(
-    config: &Config,
-    runtime: &Runtime,
-    queue: &QueueName,
-    args: BenchArgs,
-    output: Output,
-) -> Result<Value, Complaint> {
-    let tasks = args.tasks.unwrap_or(TASKS).max(2);
-    let client = runtime.client(ClientSettings::default()).await?;
-    let filter = Filter::new([format!("succeeded.{queue}.echo")]);
-    let mut tap = Tap::open(runtime.broker(), filter, Since::Next).await?;
+pub(super) async fn run(stand: &Stand, args: DrainArgs) -> Result<Report, Complaint> {
+    let tasks = args.tasks.max(2);
+    let (clock, output) = (stand.clock(), stand.output);
+    let client = stand.client().await?;
     output.say(&format!("submitting {tasks} tasks"));
-    let clock = runtime.clock();
     let begun = clock.monotonic();
-    submit(&client, queue, tasks).await?;
+    submit(stand, &client, tasks).await?;
     let submitted = clock.monotonic().saturating_sub(begun);
     output.say(&format!("draining them with {} slots", args.slots));
-    let child = spawn_executor(config, args.slots)?;
-    let (mut first, mut done, mut before) = (None, 0, Usage::default());
+    // Not before: reading that the backlog was created would be work of the run.
+    let mut ends = Ends::of(stand).await?;
+    let before = stand.meter.before(&processes([], None)).await;
+    let worker = stand.executor(args.slots).await?;
+    let memory = || worker.process().map_or_else(Usage::own, Usage::of);
+    // What ended with the first result is not part of the rate: nobody knows when it began.
+    let already = ends.more(tasks).await?;
+    let (first, fresh) = (clock.monotonic(), memory());
+    let (mut done, mut progress) = (already, Progress::new(output, tasks));
     while done < tasks {
-        let seen = tokio::select! {
-            seen = tap.next() => seen,
-            () = clock.sleep(PATIENCE) => None,
-        };
-        match seen {
-            Some(Seen::Event { .. }) => done += 1,
-            Some(Seen::Gap { .. }) => {}
-            None => {
-                return Err(Complaint::failed(format!(
-                    "only {done} of {tasks} tasks ended, then nothing happened"
-                )));
-            }
-        }
-        if first.is_none() {
-            first = Some(clock.monotonic());
-            before = Usage::of(child.id());
-        }
+        done = ends.more(tasks).await?;
+        progress.at(done);
     }
-    let seconds = clock
-        .monotonic()
-        .saturating_sub(first.unwrap_or_default())
-        .as_secs_f64();
-    let after = Usage::of(child.id());
-    let count = f64::from(u32::try_from(tasks).unwrap_or(u32::MAX));
-    Ok(json!({
-        "scenario": "drain",
-        "tasks": tasks,
-        "slots": args.slots,
-        "seconds": rounded(seconds),
-        "tasks_per_s": rounded(count / seconds),
-        "submitted_per_s": rounded(count / submitted.as_secs_f64()),
-        "executor_cpu_s_per_10k": after.cpu_s_per_10k(before, tasks),
-        "executor_rss_mib": rounded(f64::from(u32::try_from(after.rss_kib).unwrap_or(u32::MAX)) / 1024.0),
-        "executor_rss_growth_kib_per_10k": (after.rss_kib.saturating_sub(before.rss_kib)) * 10_000 / tasks as u64,
-    }))
+    let seconds = clock.monotonic().saturating_sub(first).as_secs_f64();
+    let full = memory();
+    let after = stand.meter.after(&processes([&worker], None)).await;
+    worker.end(clock).await;
+    let counted = rate(tasks.saturating_sub(already), seconds);
+    let mut report = Report::with_rate("drain", tasks, seconds, counted);
+    report.add("slots", args.slots, "");
+    let submits = rate(tasks, submitted.as_secs_f64());
+    report.number("submitted_per_s", submits, "tasks/s");
+    after.report(&before, tasks, &mut report);
+    let growth = real(full.rss_kib.saturating_sub(fresh.rss_kib)) * 10_000.0 / real(tasks as u64);
+    report.number("executor_rss_growth_kib_per_10k", growth, "KiB");
+    Ok(report)
 }
 
-async fn submit(client: &Client, queue: &QueueName, tasks: usize) -> Result<(), Complaint> {
-    let submission = submission(queue)?;
+/// Submits so many tasks through the library.
+pub(super) async fn submit(stand: &Stand, client: &Client, tasks: usize) -> Result<(), Complaint> {
+    let submission = stand.submission()?;
     let mut submits = futures_util::stream::iter(0..tasks)
         .map(|_| client.submit(submission.clone()))
         .buffer_unordered(SUBMITS);
@@ -92,11 +63,4 @@ async fn submit(client: &Client, queue: &QueueName, tasks: usize) -> Result<(), 
         tracing::trace!(task.id = %receipt?.task.id, "Submitted");
     }
     Ok(())
-}
-
-/// An `echo` of about 250 bytes.
-pub(super) fn submission(queue: &QueueName) -> Result<Submission, Complaint> {
-    let input = json!({"text": "all hands on deck, the ship is in. ".repeat(6), "number": 7});
-    let input = Payload::of(&input).map_err(|error| Complaint::failed(error.to_string()))?;
-    Ok(Submission::new(ActionName::new("echo")?, input).on_queue(queue.clone()))
 }

@@ -1,101 +1,82 @@
-//! `longshore bench`: measures this machine and these servers. The executor and the web server are processes of
-//! their own, as they are in earnest.
+//! `longshore bench`: measures this machine and these servers. The executor and the web server are processes of their
+//! own, as they are in earnest; with the embedded broker everything is in this one.
 
+mod args;
 mod drain;
+mod ends;
 mod fanout;
+mod idle;
 mod latency;
+mod load;
+mod measure;
+mod proxy;
+mod report;
+mod stand;
 mod suspend;
+mod sustained;
+mod takeover;
 mod usage;
 
-use std::net::TcpListener;
-use std::process::Stdio;
+use std::time::Duration;
 
-use serde_json::Value;
-use tokio::process::{Child, Command};
+pub(super) use args::BenchArgs;
 
-use super::args::{Common, Flags, Scenario};
+use self::args::Scenario;
+use self::stand::Stand;
+use super::args::{Common, Flags};
 use super::complaint::Complaint;
 use super::output::{Format, Output};
 use super::process;
 use super::status::ExitStatus;
-use crate::config::Config;
-use crate::domain::QueueName;
+use crate::config::{self, Config};
 
-/// The queue of the benchmarks; it is created when it is not there.
-const QUEUE: &str = "bench";
+/// What can be injected: timers tick once a millisecond, and nobody is farther away than a second.
+const LATENCY: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(1);
+
+/// The longest run: a day.
+const RUN_MAX: Duration = Duration::from_hours(24);
 
 pub(super) async fn run(
     common: &Common,
-    scenario: Scenario,
+    args: BenchArgs,
     output: Output,
 ) -> Result<ExitStatus, Complaint> {
+    let latency = args.inject_latency.as_deref().map(|text| {
+        config::duration(text, LATENCY)
+            .map_err(|reason| Complaint::usage(format!("`--inject-latency`: {reason}")))
+    });
+    let latency = latency.transpose()?;
     let config = process::settings(common, Flags::new())?;
-    let runtime = process::connect(&config, "web").await?;
-    let queue = QueueName::new(QUEUE)?;
-    runtime.broker().create_queue(&queue).await?;
-    runtime.store().create_queue(&queue).await?;
-    let result = match scenario {
-        Scenario::Drain(args) => drain::run(&config, &runtime, &queue, args, output).await,
-        Scenario::Fanout(args) => fanout::run(&config, &runtime, &queue, args, output).await,
-        Scenario::Suspend(args) => suspend::run(&runtime, args, output).await,
-        Scenario::Latency(args) => latency::run(&config, &runtime, args, output).await,
+    let stand = Stand::set_up(config, latency, output).await?;
+    let report = match args.scenario {
+        Scenario::Drain(args) => drain::run(&stand, args).await,
+        Scenario::Sustained(args) => sustained::run(&stand, args).await,
+        Scenario::Latency(args) => latency::run(&stand, args).await,
+        Scenario::Fanout(args) => fanout::run(&stand, args).await,
+        Scenario::Suspend(args) => suspend::run(&stand, args).await,
+        Scenario::Idle(args) => idle::run(&stand, args).await,
+        Scenario::Takeover(args) => takeover::run(&stand, args).await,
     };
-    runtime.stop().await;
-    show(output, &result?)?;
+    stand.tear_down().await;
+    let mut report = report?;
+    if let Some(latency) = latency {
+        let millis = latency.as_secs_f64() * 1000.0;
+        report.number("injected_latency_ms", millis, "ms");
+    }
+    report.show(output)?;
     Ok(ExitStatus::Done)
 }
 
-/// Shows what was measured: one object.
-fn show(output: Output, result: &Value) -> Result<(), Complaint> {
-    match output.format() {
-        Format::Json => output.json(result)?,
-        Format::Jsonl => output.jsonl(result)?,
-        Format::Table => {
-            for (name, value) in result.as_object().into_iter().flatten() {
-                let value = value
-                    .as_str()
-                    .map_or_else(|| value.to_string(), str::to_owned);
-                output.line(&format!("{name:<28}{value}"))?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Starts this program again with `args`, on the same store and broker. It is killed when it is dropped.
-fn spawn(config: &Config, args: &[String]) -> Result<Child, Complaint> {
-    let store = config.store.address()?;
-    let broker = match config.broker.address()? {
-        crate::broker::BrokerAddress::Amqp(url) => url.clone(),
-        other @ (crate::broker::BrokerAddress::Embedded | crate::broker::BrokerAddress::None) => {
-            return Err(Complaint::usage(format!(
-                "a benchmark runs several processes, the broker is `{other}`"
+/// So many seconds, as an argument has them.
+fn seconds(value: f64, name: &str) -> Result<Duration, Complaint> {
+    Duration::try_from_secs_f64(value)
+        .ok()
+        .filter(|duration| *duration <= RUN_MAX)
+        .ok_or_else(|| {
+            Complaint::usage(format!(
+                "`--{name}` is a number of seconds up to {}, not `{value}`",
+                RUN_MAX.as_secs()
             ))
-            .with_hint("set `AMQP_URL`"));
-        }
-    };
-    let child = Command::new(std::env::current_exe()?)
-        .args(args)
-        .env("DATABASE_URL", store.expose())
-        .env("AMQP_URL", broker)
-        .env("LONGSHORE_LOG_FILTER", "warn")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()?;
-    Ok(child)
-}
-
-/// Starts an executor with `slots` slots for the queue of the benchmarks.
-fn spawn_executor(config: &Config, slots: u16) -> Result<Child, Complaint> {
-    let queue = format!("{QUEUE}={slots}");
-    spawn(
-        config,
-        &["executor", "--name", "bench", "--queue", &queue].map(str::to_owned),
-    )
-}
-
-/// A port that is free now.
-fn free_port() -> Result<u16, Complaint> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+        })
 }

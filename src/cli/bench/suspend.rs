@@ -3,21 +3,19 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use serde_json::{Value, json};
 
-use super::usage::{Usage, rounded};
-use super::{Complaint, Output};
+use super::Complaint;
+use super::args::SuspendArgs;
+use super::report::{Report, Spread};
+use super::stand::{Stand, processes};
+use super::usage::{Usage, real};
 use crate::action::{Context, Registry};
-use crate::cli::args::BenchArgs;
-use crate::client::{Client, ClientSettings};
+use crate::client::Client;
 use crate::domain::{
     ActionName, NewSignal, Payload, QueueName, SignalName, Submission, TaskId, TaskState,
 };
 use crate::runtime::Runtime;
 use crate::store::List;
-
-/// Tasks of a run when nothing else is said.
-const TASKS: usize = 10_000;
 
 /// Submissions under way at once.
 const SUBMITS: usize = 512;
@@ -38,62 +36,47 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Lets so many tasks wait for a signal, and wakes some of them one by one.
-pub(super) async fn run(
-    runtime: &Runtime,
-    args: BenchArgs,
-    output: Output,
-) -> Result<Value, Complaint> {
-    let tasks = args.tasks.unwrap_or(TASKS).max(WOKEN);
+pub(super) async fn run(stand: &Stand, args: SuspendArgs) -> Result<Report, Complaint> {
+    let tasks = args.tasks.max(WOKEN);
+    let (runtime, clock, output) = (&stand.runtime, stand.clock(), stand.output);
     let queue = QueueName::new(QUEUE)?;
-    runtime.broker().create_queue(&queue).await?;
-    runtime.store().create_queue(&queue).await?;
+    stand.create_queue(&queue).await?;
     let registry = Registry::new().with_fn(WAITING, |context: Context, (): ()| async move {
         context.wait_for::<u64>("go").await
     });
     let executor = runtime.executor_for(registry, &queue, args.slots).await?;
-    let client = runtime.client(ClientSettings::default()).await?;
-    let clock = runtime.clock();
-    let before = Usage::of(Some(std::process::id()));
-    let begun = clock.monotonic();
+    let client = stand.client().await?;
+    let nobody = processes([], None);
+    let before = stand.meter.before(&nobody).await;
+    let (empty, begun) = (Usage::own(), clock.monotonic());
     output.say(&format!("submitting {tasks} tasks that wait for a signal"));
     let ids = submit(&client, &queue, tasks).await?;
     until_suspended(runtime, &queue, tasks).await?;
     let suspended = clock.monotonic().saturating_sub(begun).as_secs_f64();
-    let after = Usage::of(Some(std::process::id()));
+    let full = Usage::own();
+    let after = stand.meter.after(&nobody).await;
     output.say(&format!("waking {WOKEN} of them, one after the other"));
-    let mut millis = Vec::with_capacity(WOKEN);
+    let mut woken = Vec::with_capacity(WOKEN);
     let spread = ids.len() / WOKEN;
     for id in ids.iter().step_by(spread.max(1)).take(WOKEN) {
         let begun = clock.monotonic();
         wake(&client, *id).await?;
-        millis.push(clock.monotonic().saturating_sub(begun).as_secs_f64() * 1000.0);
+        woken.push(clock.monotonic().saturating_sub(begun));
     }
-    millis.sort_by(f64::total_cmp);
+    let woken: Spread = woken.into_iter().collect();
+    output.say("cancelling the others");
     cancel_all(&client, &ids).await;
     let drained = executor.drain(Duration::from_secs(5)).await;
     tracing::debug!(?drained, "The executor has ended");
-    drop((client, executor));
-    let at = |share: usize| {
-        rounded(
-            millis
-                .get(millis.len() * share / 100)
-                .copied()
-                .unwrap_or(0.0),
-        )
-    };
-    let kib = after.rss_kib.saturating_sub(before.rss_kib);
-    let count = f64::from(u32::try_from(tasks).unwrap_or(u32::MAX));
-    Ok(json!({
-        "scenario": "suspend",
-        "tasks": tasks,
-        "slots": args.slots,
-        "seconds": rounded(suspended),
-        "tasks_per_s": rounded(count / suspended),
-        "rss_growth_mib": rounded(f64::from(u32::try_from(kib).unwrap_or(u32::MAX)) / 1024.0),
-        "rss_growth_kib_per_10k": kib * 10_000 / tasks as u64,
-        "wake_p50_ms": at(50),
-        "wake_p95_ms": at(95),
-    }))
+    let kib = real(full.rss_kib.saturating_sub(empty.rss_kib));
+    let mut report = Report::new("suspend", tasks, suspended);
+    report.add("slots", args.slots, "");
+    report.number("rss_growth_mib", kib / 1024.0, "MiB");
+    let growth = kib * 10_000.0 / real(tasks as u64);
+    report.number("rss_growth_kib_per_10k", growth, "KiB");
+    report.spread("wake", &woken);
+    after.report(&before, tasks, &mut report);
+    Ok(report)
 }
 
 async fn submit(

@@ -12,6 +12,7 @@ mod connections;
 mod error;
 mod executors;
 mod fan_out;
+mod gauge;
 mod history;
 mod housekeeping;
 mod list;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+pub use gauge::{Gauge, GaugeReading};
 use jiff::Timestamp;
 pub use sqlx;
 use sqlx::migrate::Migrator;

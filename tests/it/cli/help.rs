@@ -53,9 +53,12 @@ const COMMANDS: &[&str] = &[
     "doctor",
     "bench",
     "bench drain",
+    "bench sustained",
+    "bench latency",
     "bench fanout",
     "bench suspend",
-    "bench latency",
+    "bench idle",
+    "bench takeover",
 ];
 
 #[tokio::test]

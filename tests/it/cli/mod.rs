@@ -1,6 +1,7 @@
 //! The command line as people type it: processes in a folder of their own, with an environment of their own.
 
 mod audit;
+mod bench;
 mod broker;
 mod dev;
 mod help;
@@ -17,6 +18,7 @@ mod workflow;
 
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -118,13 +120,18 @@ impl Shell {
 
     /// With something to read on standard input.
     async fn run_with(&self, words: &[&str], input: &str) -> Ran {
+        self.run_within(PATIENCE, words, input).await
+    }
+
+    /// With another patience.
+    async fn run_within(&self, patience: Duration, words: &[&str], input: &str) -> Ran {
         let line = words.join(" ");
         let mut child = self.command(words).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         // Whoever does not read it may have ended already.
         drop(stdin.write_all(input.as_bytes()).await);
         drop(stdin);
-        let output = timeout(PATIENCE, child.wait_with_output()).await;
+        let output = timeout(patience, child.wait_with_output()).await;
         let output = output
             .unwrap_or_else(|_| panic!("`{line}` does not end"))
             .unwrap();

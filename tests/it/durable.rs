@@ -197,7 +197,10 @@ async fn a_signal_that_comes_early_is_kept_and_one_with_a_known_key_is_one(world
         Signalled::Known
     );
     drop(world.client.signal(keyed(2)).await.unwrap());
-    assert_eq!(output(&world.ended(task).await), json!([1, 2]));
+    let task = world.ended(task).await;
+    assert_eq!(output(&task), json!([1, 2]));
+    // The one with the known key has woken nobody.
+    assert_eq!(task.attempt.0, 2);
     audited(world, executor).await;
 }
 

@@ -25,17 +25,17 @@ const SOMEBODY: &str = "http";
 /// A body without fields.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct NoBody {}
+pub(super) struct NoBody {}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct SkipBody {
+pub(super) struct SkipBody {
     output: Option<Payload>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct ReasonBody {
+pub(super) struct ReasonBody {
     reason: Option<String>,
 }
 

@@ -9,8 +9,8 @@ use crate::action::Stop;
 use crate::broker::{Credit, Delivery};
 use crate::domain::limits::SIGNALS_MAX;
 use crate::domain::{
-    ExecutorId, IdempotencyKey, NewSignal, Operator, Payload, SignalName, TaskFacts, TaskId,
-    TaskState, Verb, VerbError, note,
+    ExecutorId, IdempotencyKey, NewSignal, Operator, Payload, SignalName, TaskId, TaskState, Verb,
+    VerbError, note,
 };
 use crate::store::{Cancelled, Operated, Signalled, StoreError};
 use crate::wire::{Event, EventKind, parse_events};
@@ -24,6 +24,23 @@ const NO_REASON: &str = "cancelled by request";
 /// Who gave a task up when the signal does not say so.
 const NOBODY: &str = "a signal";
 
+/// Why an event is given to the dead, for an operator to see.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    /// It says what cannot be.
+    #[error("{0}")]
+    Wrong(String),
+    /// A signal for nobody.
+    #[error("there is no such task")]
+    Unknown,
+    /// A signal too many.
+    #[error("{SIGNALS_MAX} signals wait for the task already")]
+    Full,
+    /// The store will never take it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Carries out one message of signals or nudges.
 pub(super) async fn carry_out(shared: &Arc<Shared>, delivery: Delivery) {
     let events = match parse_events(&delivery.body) {
@@ -33,54 +50,77 @@ pub(super) async fn carry_out(shared: &Arc<Shared>, delivery: Delivery) {
             return delivery.reject();
         }
     };
+    let mut is_refused = false;
     for event in events {
-        let carried_out = match event.kind {
-            EventKind::CancelRequested => {
-                let ask = || cancel(shared, &event);
-                shared.until_answered(event.task, ask).await
-            }
-            EventKind::Signal => match signal_of(shared, &event) {
-                Ok(signal) => {
-                    let ask = || store_signal(shared, &signal);
-                    shared.until_answered(event.task, ask).await
-                }
-                Err(reason) => {
-                    tracing::warn!(task.id = %event.task, reason, "A signal for task `{}` is refused: to the dead", event.task);
-                    return delivery.reject();
-                }
-            },
-            EventKind::AbandonRequested => {
-                let ask = || abandon(shared, &event);
-                shared.until_answered(event.task, ask).await
-            }
-            EventKind::Signalled => {
-                look_again(shared, &event).await;
-                continue;
-            }
-            EventKind::Created
-            | EventKind::Succeeded
-            | EventKind::Failed
-            | EventKind::Cancelled
-            | EventKind::Paused
-            | EventKind::Suspended
-            | EventKind::Retried
-            | EventKind::Released
-            | EventKind::Woken
-            | EventKind::Progressed => {
-                tracing::warn!(event.kind = %event.kind, "A signal is not one that can be carried out: ignored");
-                continue;
-            }
-        };
-        match carried_out {
+        match carry_out_one(shared, &event).await {
             Some(Ok(())) => {}
-            Some(Err(error)) => {
-                tracing::error!(task.id = %event.task, error = %error, "A signal cannot be carried out: to the dead");
-                return delivery.reject();
+            // What stands behind it in the message is carried out all the same.
+            Some(Err(refusal)) => {
+                is_refused = true;
+                tracing::warn!(
+                    task.id = %event.task, event.kind = %event.kind, error = %refusal, message.key = delivery.key,
+                    "A signal for task `{}` is refused: to the dead", event.task
+                );
             }
             None => return, // The broker lends it to somebody else.
         }
     }
-    delivery.ack();
+    if is_refused {
+        delivery.reject();
+    } else {
+        delivery.ack();
+    }
+}
+
+/// Carries out one event; `None` when this executor stops before the store has answered.
+async fn carry_out_one(shared: &Arc<Shared>, event: &Event) -> Option<Result<(), Refusal>> {
+    let task = event.task;
+    let answer = match event.kind {
+        EventKind::CancelRequested => {
+            let answer = shared
+                .until_answered(task, || cancel(shared, event))
+                .await?;
+            answer.map_err(Refusal::Store)
+        }
+        EventKind::Signal => match signal_of(shared, event) {
+            Ok(signal) => {
+                let ask = || shared.group.signal(signal.clone());
+                match shared.until_answered(task, ask).await? {
+                    Ok(signalled) => tell_signalled(shared, &signal, signalled).await,
+                    Err(error) => Err(Refusal::Store(error)),
+                }
+            }
+            Err(reason) => Err(Refusal::Wrong(reason)),
+        },
+        EventKind::AbandonRequested => {
+            let answer = shared
+                .until_answered(task, || abandon(shared, event))
+                .await?;
+            answer.map_err(Refusal::Store)
+        }
+        EventKind::Skipped => {
+            let answer = shared.until_answered(task, || report_end(shared, task));
+            answer.await?.map_err(Refusal::Store)
+        }
+        EventKind::Signalled => {
+            look_again(shared, event).await;
+            Ok(())
+        }
+        EventKind::Created
+        | EventKind::Succeeded
+        | EventKind::Failed
+        | EventKind::Cancelled
+        | EventKind::Paused
+        | EventKind::Suspended
+        | EventKind::Retried
+        | EventKind::Released
+        | EventKind::Woken
+        | EventKind::Progressed => {
+            let reason = format!("an event `{}` asks for nothing", event.kind);
+            Err(Refusal::Wrong(reason))
+        }
+    };
+    Some(answer)
 }
 
 /// The signal that an event brings.
@@ -108,9 +148,14 @@ fn signal_of(shared: &Arc<Shared>, event: &Event) -> Result<NewSignal, String> {
     })
 }
 
-async fn store_signal(shared: &Arc<Shared>, signal: &NewSignal) -> Result<(), StoreError> {
+/// Says what the store made of a signal to those whom it concerns.
+async fn tell_signalled(
+    shared: &Arc<Shared>,
+    signal: &NewSignal,
+    signalled: Signalled,
+) -> Result<(), Refusal> {
     let (task, name) = (signal.task, &signal.name);
-    match shared.group.signal(signal.clone()).await? {
+    match signalled {
         Signalled::Stored { woken, executor } => {
             if let Some(facts) = woken {
                 shared.outgoing.announce(EventKind::Woken, &facts).await;
@@ -120,16 +165,12 @@ async fn store_signal(shared: &Arc<Shared>, signal: &NewSignal) -> Result<(), St
             }
         }
         Signalled::Known => {}
-        Signalled::Unknown => {
-            tracing::warn!(task.id = %task, "The signal `{name}` came for task `{task}`, which is not known");
-        }
+        // Not to the dead: whoever sends to a task cannot know that it ends just now.
         Signalled::Final(state) => {
             tracing::info!(task.id = %task, "The signal `{name}` came too late for task `{task}`: it is `{state}`");
         }
-        Signalled::Full => {
-            tracing::warn!(task.id = %task,
-                "The signal `{name}` is dropped: {SIGNALS_MAX} wait for task `{task}` already");
-        }
+        Signalled::Unknown => return Err(Refusal::Unknown),
+        Signalled::Full => return Err(Refusal::Full),
     }
     Ok(())
 }
@@ -173,7 +214,7 @@ async fn cancel(shared: &Arc<Shared>, event: &Event) -> Result<(), StoreError> {
         Cancelled::Unknown => {
             tracing::info!(task.id = %event.task, "A cancel for task `{}`, which is not known", event.task);
         }
-        Cancelled::Final(TaskState::Cancelled) => report_again(shared, event.task).await?,
+        Cancelled::Final(TaskState::Cancelled) => report_end(shared, event.task).await?,
         Cancelled::Final(_) => {}
         Cancelled::Accepted {
             cancelled,
@@ -213,11 +254,7 @@ async fn abandon(shared: &Arc<Shared>, event: &Event) -> Result<(), StoreError> 
         Operated::Refused(VerbError::State {
             state: TaskState::Failed,
             ..
-        }) => {
-            if let Some(task) = shared.group.look(event.task).await? {
-                shared.outgoing.report(task.facts());
-            }
-        }
+        }) => report_end(shared, event.task).await?,
         Operated::Unknown | Operated::Refused(_) | Operated::Copied(_) => {
             tracing::info!(task.id = %event.task, "Task `{}` is not paused: it is not given up", event.task);
         }
@@ -231,13 +268,11 @@ fn stop(shared: &Arc<Shared>, task: TaskId, reason: &str) -> bool {
     shared.running.stop(task, stop)
 }
 
-/// A web server stored the cancel, and may not report it itself.
-async fn report_again(shared: &Arc<Shared>, task: TaskId) -> Result<(), StoreError> {
-    if let Some(task) = shared.group.look(task).await? {
-        shared.outgoing.report(TaskFacts {
-            state: TaskState::Cancelled,
-            ..task.facts()
-        });
+/// Reports the end of a task: somebody stored it who may not report it.
+async fn report_end(shared: &Arc<Shared>, task: TaskId) -> Result<(), StoreError> {
+    let task = shared.group.look(task).await?;
+    if let Some(task) = task.filter(|task| task.state.is_final()) {
+        shared.outgoing.report(task.facts());
     }
     Ok(())
 }

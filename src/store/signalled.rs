@@ -66,6 +66,15 @@ impl Stored {
         is_admitted
     }
 
+    /// Whether a signal that was let in was stored: the key of any other was known.
+    pub(super) fn is_new(&self, signal: &NewSignal) -> bool {
+        let task = signal.task.as_uuid();
+        signal
+            .key
+            .as_ref()
+            .is_none_or(|key| self.keys.contains(&(task, key.as_str().to_owned())))
+    }
+
     /// Enters what was stored: the others had keys that were known.
     pub(super) fn enter_keys(&mut self, rows: Vec<(Uuid, Option<String>)>) {
         let keys = rows

@@ -11,10 +11,13 @@ use lapin::options::{
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use longshore::action::{Context, Registry};
+use longshore::domain::limits::{PAYLOAD_BYTES_DEFAULT, SIGNALS_MAX};
 use serde_json::{Value, json};
 
 use crate::support::eventually::eventually;
-use crate::support::fleet::Fleet;
+use crate::support::fleet::{Fleet, Web, own_executor};
+use crate::support::world::PATIENCE;
 
 const DOCUMENT: &str = include_str!("../../docs/wire.md");
 
@@ -71,6 +74,14 @@ impl Stranger {
             body.as_bytes(),
         )
         .await;
+    }
+
+    /// Sends what is to go to `longshore.signals`, under the key that the document says.
+    async fn signal(&self, kind: &str, event: &Value) {
+        let key = format!("{kind}.{}", word(event, "subject"));
+        let body = event.to_string();
+        self.say("longshore.signals", &key, of_type(EVENT), body.as_bytes())
+            .await;
     }
 
     async fn close(self) {
@@ -224,11 +235,7 @@ async fn a_cancel_by_message_ends_a_task_that_runs() {
     let client = Stranger::connect(&fleet, "longshore-client").await;
     let mut cancel = example("cancel");
     cancel["subject"] = json!(id);
-    let key = format!("cancel.{id}");
-    let body = cancel.to_string();
-    client
-        .say("longshore.signals", &key, of_type(EVENT), body.as_bytes())
-        .await;
+    client.signal("cancel", &cancel).await;
     let task = web.until(&id, "cancelled").await;
     assert_eq!(task["error"]["message"], cancel["data"]["reason"]);
     fleet.is_idle().await;
@@ -255,10 +262,7 @@ async fn a_paused_task_is_resumed_by_a_web_server_and_given_up_by_message() {
     let client = Stranger::connect(&fleet, "longshore-client").await;
     let mut abandon = example("abandon");
     abandon["subject"] = json!(id);
-    let (key, body) = (format!("abandon.{id}"), abandon.to_string());
-    client
-        .say("longshore.signals", &key, of_type(EVENT), body.as_bytes())
-        .await;
+    client.signal("abandon", &abandon).await;
     let task = web.until(id, "failed").await;
     assert_eq!(task["error"]["message"], abandon["data"]["reason"]);
     let history = web.read(&format!("/v1/tasks/{id}/history")).await.1;
@@ -316,6 +320,181 @@ async fn a_message_that_cannot_be_used_goes_to_the_dead_and_nothing_is_stuck() {
     let messages = async || fleet.messages();
     let only_dead = json!([{"name": "longshore.dead", "messages": expected}]);
     eventually("nothing else is left", messages, |left| *left == only_dead).await;
+    client.close().await;
+    drop(executor);
+}
+
+/// Waits until a task is suspended in its attempt number `attempt`.
+async fn suspended(web: &Web, id: &str, attempt: u32) {
+    let path = format!("/v1/tasks/{id}");
+    let look = async || web.read(&path).await.1;
+    let is_there = |task: &Value| task["state"] == "suspended" && task["attempt"] == attempt;
+    eventually("it is suspended", look, is_there).await;
+}
+
+#[tokio::test]
+async fn a_signal_by_message_wakes_the_task_that_waits_and_sent_twice_it_is_one() {
+    let fleet = Fleet::begin().await;
+    let web = fleet.web("w1").await;
+    // Signals come to any executor, the one that knows the action or not.
+    let stranger = fleet.executor("x1", &[]).await;
+    fleet.create_queue("approvals");
+    let registry = Registry::new().with_fn("approval", |context: Context, (): ()| async move {
+        let first: Value = context.wait_for("approved").await?;
+        let second: Value = context.wait_for("approved").await?;
+        Ok([first, second])
+    });
+    let runtime = fleet.runtime("longshore-executor").await;
+    let executor = own_executor(&runtime, registry, "approvals").await;
+    let task = json!({"action": "approval", "queue": "approvals"});
+    let id = web.submit(&task).await;
+    suspended(&web, &id, 1).await;
+    let client = Stranger::connect(&fleet, "longshore-client").await;
+    let mut signal = example("signal");
+    signal["subject"] = json!(id);
+    client.signal("signal", &signal).await;
+    suspended(&web, &id, 2).await;
+    // Its key was seen, though the task waits for that name again.
+    signal["id"] = json!("5");
+    for _ in 0..2 {
+        client.signal("signal", &signal).await;
+    }
+    let data = signal["data"].as_object_mut().unwrap();
+    data.remove("key");
+    data["payload"] = json!({"by": "bob"});
+    // Without a key, source and id are the key.
+    for _ in 0..2 {
+        client.signal("signal", &signal).await;
+    }
+    let task = web.until(&id, "succeeded").await;
+    let payload = &example("signal")["data"]["payload"];
+    assert_eq!(task["output"], json!([payload, {"by": "bob"}]));
+    assert_eq!(task["attempt"], 3);
+    client.close().await;
+    assert_eq!(executor.drain(PATIENCE).await.given_back, 0);
+    drop(executor);
+    runtime.stop().await;
+    fleet.is_idle().await;
+    drop(stranger);
+}
+
+/// Signals for `task` that nobody can use, each with the reason that is said.
+fn bad_signals(task: &str) -> Vec<(Value, &'static str)> {
+    let mut right = example("signal");
+    right["subject"] = json!(task);
+    let with = |field: &str, value: Value| {
+        let mut event = right.clone();
+        event[field] = value;
+        event
+    };
+    let data = |field: &str, value: Value| {
+        let mut event = right.clone();
+        event["data"][field] = value;
+        event
+    };
+    let nobody = "019e3c00-0000-7000-8000-0000000000aa";
+    let large = "x".repeat(PAYLOAD_BYTES_DEFAULT);
+    vec![
+        (json!("approved"), "invalid type: string"),
+        (with("specversion", json!("2.0")), "`specversion` is `2.0`"),
+        (
+            with("type", json!("longshore.task.signal.v2")),
+            "`longshore.task.signal.v2` is not known",
+        ),
+        (
+            with("type", json!("longshore.task.woken")),
+            "an event `woken` asks for nothing",
+        ),
+        (with("subject", json!("task 7")), "`subject`: not a task id"),
+        (with("subject", json!(nobody)), "there is no such task"),
+        (data("signal", json!("")), "`data.signal`: "),
+        (data("signal", json!("a b")), "`data.signal`: "),
+        (
+            data("signal", json!(null)),
+            "`data.signal`, its name, is missing",
+        ),
+        (data("key", json!("k".repeat(256))), "`data.key`: "),
+        (data("key", json!("for Änne")), "`data.key`: "),
+        (data("payload", json!(large)), "`data.payload`: "),
+        (data("payload", json!("a\0b")), "NUL"),
+    ]
+}
+
+#[tokio::test]
+async fn a_signal_that_cannot_be_used_is_with_the_dead_and_the_right_one_is_heard() {
+    let fleet = Fleet::begin().await;
+    let web = fleet.web("w1").await;
+    let executor = fleet.executor("x1", &[]).await;
+    let step = json!({"name": "a", "action": "fail", "rescue": "pause"});
+    let workflow = json!({"action": "workflow", "input": {"sequence": [step]}});
+    let id = web.submit(&workflow).await;
+    suspended(&web, &id, 1).await;
+    let client = Stranger::connect(&fleet, "longshore-client").await;
+    let bad = bad_signals(&id);
+    for (event, _) in &bad {
+        let key = format!("signal.{id}");
+        let body = event.to_string();
+        client
+            .say("longshore.signals", &key, of_type(EVENT), body.as_bytes())
+            .await;
+    }
+    let mut signal = example("signal");
+    signal["subject"] = json!(id);
+    let mut skip = signal.clone();
+    skip["data"] = json!({"signal": "skip.a", "payload": {"by": "hand"}});
+    // One that is wrong holds up nothing that comes in the same message.
+    let batch = json!([bad[5].0, skip]);
+    let many = of_type("application/cloudevents-batch+json");
+    let key = format!("signal.{id}");
+    let body = batch.to_string();
+    client
+        .say("longshore.signals", &key, many, body.as_bytes())
+        .await;
+    let task = web.until(&id, "succeeded").await;
+    assert_eq!(task["output"], json!({"a": {"by": "hand"}}));
+    let dead = bad.len() + 1;
+    let only_dead = json!([{"name": "longshore.dead", "messages": dead}]);
+    let messages = async || fleet.messages();
+    eventually("they are with the dead", messages, |left| {
+        *left == only_dead
+    })
+    .await;
+    for (_, reason) in &bad {
+        executor.said_of("to the dead", reason).await;
+    }
+    // Late is no mistake.
+    client.signal("signal", &signal).await;
+    executor.said("came too late").await;
+    eventually("it is dropped", messages, |left| *left == only_dead).await;
+    client.close().await;
+    drop(executor);
+}
+
+#[tokio::test]
+async fn the_signals_that_are_too_many_are_with_the_dead() {
+    let fleet = Fleet::begin().await;
+    let web = fleet.web("w1").await;
+    let executor = fleet.executor("x1", &[]).await;
+    let later = json!({"action": "echo", "run_at": "2999-01-01T00:00:00Z"});
+    let id = web.submit(&later).await;
+    let client = Stranger::connect(&fleet, "longshore-client").await;
+    let mut signal = example("signal");
+    signal["subject"] = json!(id);
+    let events: Vec<Value> = (0..=SIGNALS_MAX)
+        .map(|number| {
+            signal["data"]["key"] = json!(format!("approval-{number}"));
+            signal.clone()
+        })
+        .collect();
+    let key = format!("signal.{id}");
+    let body = json!(events).to_string();
+    let many = of_type("application/cloudevents-batch+json");
+    client
+        .say("longshore.signals", &key, many, body.as_bytes())
+        .await;
+    executor.said_of("to the dead", "signals wait for").await;
+    let depth = async || fleet.vhost.depth("longshore.dead").await;
+    eventually("it is with the dead", depth, |depth| *depth == Some(1)).await;
     client.close().await;
     drop(executor);
 }

@@ -127,8 +127,10 @@ pub(super) async fn signal(
         .await
         .map_err(error::of)?;
     stored.enter_keys(rows);
+    // Only of what is new: who was woken by a signal that had been taken before would find nothing, and be announced by nobody.
     let marks: Vec<(Uuid, String)> = taken
         .iter()
+        .filter(|one| stored.is_new(one))
         .map(|one| (one.task.as_uuid(), signal_mark(&one.name)))
         .collect();
     let woken = wake(&mut transaction, &marks, now).await?;

@@ -71,14 +71,14 @@ class Meter:
         self.begun = self._now()
 
     def _now(self):
-        return time.monotonic(), cpu_s(trees(self.server_roots)), cpu_s([os.getpid()]), machine_cpu_s()
+        return cpu_s(trees(self.server_roots)), cpu_s([os.getpid()]), time.monotonic(), machine_cpu_s()
 
     def read(self, worker_s, tasks):
         """Seconds of CPU for 10,000 tasks, and how many cores processes had that do not belong here.
 
         `worker_s` is what the system's own processes used meanwhile.
         """
-        seconds, servers, harness, machine = (after - before for before, after in zip(self.begun, self._now()))
+        servers, harness, seconds, machine = (after - before for before, after in zip(self.begun, self._now()))
         others = max(machine - servers - harness - worker_s, 0.0)
         return {
             "servers_cpu_s_per_10k": round(servers * 10_000 / tasks, 3),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use apalis::prelude::*;
 use apalis_amqp::{AmqpBackend, Config};
-use futures_util::{Sink, StreamExt, stream};
+use futures_util::Sink;
 use lapin::options::QueueDeclareOptions;
 use lapin::{Connection, ConnectionProperties};
 
@@ -34,25 +34,33 @@ fn backend() -> Result<AmqpBackend<Input>, Failure> {
 pub(crate) async fn submit(count: usize) -> Result<Duration, Failure> {
     let (backend, input) = (backend()?, Input::new()?);
     let begun = Instant::now();
-    stream::iter(0..SUBMITTERS)
-        .map(|submitter| {
-            let (mut backend, input) = (backend.clone(), input.clone());
-            tokio::spawn(async move {
-                for _ in (submitter..count).step_by(SUBMITTERS) {
-                    let mut persistent = MetadataStore::default();
-                    persistent.insert("delivery_mode".to_owned(), "2".to_owned());
-                    let task = TaskBuilder::new(input.clone()).with_metadata(persistent);
-                    backend.push_task(task.build()).await?;
-                }
-                Ok::<(), Failure>(())
-            })
-        })
-        .buffer_unordered(SUBMITTERS)
-        .for_each(|done| async { done.expect("no panic").expect("all are submitted") })
-        .await;
+    let clients: Vec<_> = (0..SUBMITTERS)
+        .map(|first| tokio::spawn(push(backend.clone(), input.clone(), first, count)))
+        .collect();
+    let mut done = Vec::with_capacity(clients.len());
+    for client in clients {
+        // Kept: what is on its way may be lost with the client.
+        done.push(client.await??);
+    }
     let took = begun.elapsed();
     until_queued(count).await?;
     Ok(took)
+}
+
+/// Pushes every task that is this client's: from the `first` on, one of each [`SUBMITTERS`].
+async fn push(
+    mut backend: AmqpBackend<Input>,
+    input: Input,
+    first: usize,
+    count: usize,
+) -> Result<AmqpBackend<Input>, Failure> {
+    for _ in (first..count).step_by(SUBMITTERS) {
+        let mut persistent = MetadataStore::default();
+        persistent.insert("delivery_mode", "2")?;
+        let task = TaskBuilder::new(input.clone()).with_metadata(persistent);
+        backend.push_task(task.build()).await?;
+    }
+    Ok(backend)
 }
 
 /// Without confirms a push is over before the broker has the message; what ends before that takes it along.

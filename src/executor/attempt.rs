@@ -23,9 +23,30 @@ use crate::wire::EventKind;
 /// What an action's future came to; `None` when it was dropped.
 pub(super) type Finished = Option<Driven>;
 
+/// An attempt whose action has ended, and whose end is not stored yet.
+#[must_use = "it is nobody's until its end is stored"]
+pub(super) struct Over {
+    facts: TaskFacts,
+    ending: Ending,
+    fan_out: Option<FanOutPlace>,
+    /// It still runs, for whoever asks.
+    _running: Running,
+}
+
 /// Runs a claimed task to the end of this attempt. When it returns, the end is stored, or somebody else owns
 /// the task.
 pub(super) async fn run(shared: &Arc<Shared>, task: Task) {
+    let over = act(shared, task).await;
+    store(shared, over).await;
+}
+
+/// Stores how an attempt ended, and says it.
+pub(super) async fn store(shared: &Arc<Shared>, over: Over) {
+    settle(shared, over.facts, over.ending, over.fan_out).await;
+}
+
+/// Runs the action of a claimed task. What it came to is to be stored next.
+pub(super) async fn act(shared: &Arc<Shared>, task: Task) -> Over {
     let facts = task.facts();
     let options = task.options;
     let failures = task.failures + 1;
@@ -90,7 +111,12 @@ pub(super) async fn run(shared: &Arc<Shared>, task: Task) {
         }
         (None, None) => Ending::Released, // Its action is not known here any more.
     };
-    settle(shared, facts, ending, task.fan_out.clone()).await;
+    Over {
+        facts,
+        ending,
+        fan_out: task.fan_out.clone(),
+        _running: running,
+    }
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -18,8 +18,8 @@ const ACK_AFTER: Duration = Duration::from_mins(1);
 /// How often the credit is changed at most: each change is a cancel and a consume.
 const RECREDIT_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long a delivery may wait for a slot. It only can while the credit is being lowered; then the task is
-/// announced again, for somebody with room.
+/// How long a delivery may wait for a slot. It only does while the credit is being lowered, or when tasks that were short
+/// have become long; then the task is announced again, for somebody with room.
 const SLOT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Takes deliveries until the intake stops.
@@ -88,6 +88,7 @@ async fn take(shared: &Arc<Shared>, slots: &Arc<QueueSlots>, delivery: Delivery)
         () = shared.clock.sleep(SLOT_PATIENCE) => None,
     };
     let Some(slot) = slot else {
+        slots.took_long();
         drop(hold); // Before it is announced: it may come back here.
         if let Some(facts) = facts(&event) {
             shared.outgoing.announce(EventKind::Released, &facts).await;
@@ -108,7 +109,7 @@ async fn take(shared: &Arc<Shared>, slots: &Arc<QueueSlots>, delivery: Delivery)
     match answer {
         Some(Ok(Some(task))) => {
             slots.claimed(task.ready_at);
-            run(shared, Box::new(task), slot, delivery).await;
+            run(shared, Box::new(task), slot, delivery, slots).await;
             drop(hold);
         }
         Some(Ok(None)) => delivery.ack(),
@@ -120,19 +121,33 @@ async fn take(shared: &Arc<Shared>, slots: &Arc<QueueSlots>, delivery: Delivery)
     }
 }
 
-async fn run(shared: &Arc<Shared>, task: Box<Task>, mut slot: Slot, delivery: Delivery) {
-    let mut running = Box::pin(attempt::run(shared, *task));
+/// The slot is free once the action has ended: the next one begins while this end is stored. The delivery is
+/// acknowledged behind that, so that no more ends than deliveries wait for a store that is away.
+async fn run(
+    shared: &Arc<Shared>,
+    task: Box<Task>,
+    mut slot: Slot,
+    delivery: Delivery,
+    slots: &Arc<QueueSlots>,
+) {
+    let begun = shared.clock.monotonic();
+    let mut acting = Box::pin(attempt::act(shared, *task));
     tokio::select! {
         biased;
-        () = &mut running => {
-            drop(slot); // Before the delivery: the next one finds its slot.
+        over = &mut acting => {
+            drop(slot);
+            slots.ran_for(shared.clock.monotonic().saturating_sub(begun));
+            attempt::store(shared, over).await;
             return delivery.ack();
         }
         () = shared.clock.sleep(ACK_AFTER) => {}
     }
+    slots.took_long();
     slot.let_go_of_delivery();
     delivery.ack();
-    running.await;
+    let over = acting.await;
+    attempt::store(shared, over).await;
+    drop(slot); // Nothing else says how many ends wait.
 }
 
 fn announced(delivery: &Delivery) -> Result<Event, String> {

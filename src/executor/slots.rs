@@ -1,6 +1,6 @@
 //! The concurrency limit of one queue, and the credit that follows from it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,18 +9,43 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use crate::clock::Clock;
 use crate::domain::QueueName;
 
+/// Below this tasks are short: the way of a delivery takes longer than the task, so some are lent ahead.
+const SHORT: Duration = Duration::from_millis(20);
+
+/// Above this nothing is lent ahead: others could have begun it meanwhile.
+const LONG: Duration = Duration::from_millis(50);
+
+/// What one measurement weighs: a sixteenth.
+const WEIGHT: u32 = 16;
+
+/// Deliveries ahead for each slot. One waits while an end is stored, one while it is acknowledged, one under way.
+const AHEAD_FACTOR: u16 = 3;
+
+/// Deliveries ahead at most: a batch of the store.
+const AHEAD_MAX: u16 = 256;
+
 /// The slots of one queue in one executor.
 #[derive(Debug)]
 pub(super) struct QueueSlots {
     queue: QueueName,
     count: u16,
     free: Arc<Semaphore>,
-    /// Slots whose task holds no delivery: it was acknowledged early, or never had one.
-    without_delivery: watch::Sender<u16>,
+    /// What the credit is made of.
+    lent: watch::Sender<Lent>,
+    /// How long the actions of the last tasks took.
+    pace: Mutex<Duration>,
     /// When the last delivery came, on the process's monotonic clock.
     delivered_at: watch::Sender<Duration>,
     /// When the newest task that was delivered had become ready, by the store's clock.
     watermark: watch::Sender<Option<Timestamp>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Lent {
+    /// Slots whose task holds no delivery: it was acknowledged early, or never had one.
+    without_delivery: u16,
+    /// Deliveries beyond the slots, while tasks are short.
+    ahead: u16,
 }
 
 /// A slot in use; free again when dropped.
@@ -37,7 +62,11 @@ impl QueueSlots {
             queue,
             count,
             free: Arc::new(Semaphore::new(usize::from(count))),
-            without_delivery: watch::Sender::new(0),
+            lent: watch::Sender::new(Lent {
+                without_delivery: 0,
+                ahead: 0,
+            }),
+            pace: Mutex::new(LONG * 2), // Until it is measured.
             delivered_at: watch::Sender::new(Duration::ZERO),
             watermark: watch::Sender::new(None),
         }
@@ -57,14 +86,48 @@ impl QueueSlots {
         self.free.available_permits()
     }
 
-    /// How many deliveries the broker may lend: one for each slot whose task could hold one.
+    /// How many deliveries the broker may lend: one for each slot whose task could hold one, and some more while tasks are
+    /// short.
     pub(super) fn credit(&self) -> u16 {
-        self.count - (*self.without_delivery.borrow()).min(self.count)
+        let lent = *self.lent.borrow();
+        let own = self.count - lent.without_delivery.min(self.count);
+        // With every slot taken by what holds no delivery nothing goes on soon, however short it was.
+        if own == 0 {
+            0
+        } else {
+            own.saturating_add(lent.ahead)
+        }
     }
 
-    /// Resolves when the credit changed since `seen` was last looked at.
-    pub(super) fn credit_changes(&self) -> watch::Receiver<u16> {
-        self.without_delivery.subscribe()
+    /// Resolves when the credit may have changed since it was last looked at.
+    pub(super) fn credit_changes(&self) -> watch::Receiver<Lent> {
+        self.lent.subscribe()
+    }
+
+    /// The action of a task that had a delivery took so long.
+    pub(super) fn ran_for(&self, duration: Duration) {
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        *pace = (*pace * (WEIGHT - 1) + duration) / WEIGHT;
+        let pace = *pace;
+        if pace < SHORT {
+            self.lend_ahead(self.count.saturating_mul(AHEAD_FACTOR).min(AHEAD_MAX));
+        } else if pace > LONG {
+            self.lend_ahead(0);
+        }
+    }
+
+    /// A task took so long that others waited for its slot: what was lent ahead is too much, until many were short again.
+    pub(super) fn took_long(&self) {
+        *self.pace.lock().unwrap_or_else(PoisonError::into_inner) = LONG * 2;
+        self.lend_ahead(0);
+    }
+
+    fn lend_ahead(&self, ahead: u16) {
+        self.lent.send_if_modified(|lent| {
+            let changes = lent.ahead != ahead;
+            lent.ahead = ahead;
+            changes
+        });
     }
 
     /// Waits for a free slot, for a task that holds a delivery.
@@ -125,7 +188,8 @@ impl Slot {
     /// The slot goes on without a delivery, so the broker may lend one less.
     pub(super) fn let_go_of_delivery(&mut self) {
         if std::mem::take(&mut self.holds_delivery) {
-            self.slots.without_delivery.send_modify(|count| *count += 1);
+            let count = |lent: &mut Lent| lent.without_delivery += 1;
+            self.slots.lent.send_modify(count);
         }
     }
 }
@@ -133,7 +197,8 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         if !self.holds_delivery {
-            self.slots.without_delivery.send_modify(|count| *count -= 1);
+            let count = |lent: &mut Lent| lent.without_delivery -= 1;
+            self.slots.lent.send_modify(count);
         }
     }
 }
@@ -155,5 +220,32 @@ mod tests {
         drop(delivered);
         drop(found);
         assert_eq!((slots.free(), slots.credit()), (3, 3));
+    }
+
+    #[test]
+    fn deliveries_are_lent_ahead_while_tasks_are_short() {
+        let slots = QueueSlots::new(QueueName::default_queue(), 3);
+        let (short, long) = (Duration::from_millis(1), Duration::from_secs(2));
+        slots.ran_for(short);
+        assert_eq!(slots.credit(), 3, "one says little");
+        (0..100).for_each(|_| slots.ran_for(short));
+        assert_eq!(slots.credit(), 12);
+        slots.ran_for(long);
+        assert_eq!(slots.credit(), 3);
+        (0..100).for_each(|_| slots.ran_for(short));
+        assert_eq!(slots.credit(), 12);
+        slots.took_long();
+        assert_eq!(slots.credit(), 3);
+    }
+
+    #[test]
+    fn nothing_is_lent_ahead_when_no_slot_could_hold_a_delivery() {
+        let slots = Arc::new(QueueSlots::new(QueueName::default_queue(), 1));
+        (0..100).for_each(|_| slots.ran_for(Duration::ZERO));
+        assert_eq!(slots.credit(), 4);
+        let long = slots.slot_without_delivery().unwrap();
+        assert_eq!(slots.credit(), 0);
+        drop(long);
+        assert_eq!(slots.credit(), 4);
     }
 }

@@ -123,6 +123,7 @@ impl From<ClientError> for Complaint {
         match error {
             ClientError::Store(error) => error.into(),
             ClientError::Unknown(_) => Self::of(&error, ExitStatus::Failed, None),
+            ClientError::Payload(_) => Self::of(&error, ExitStatus::Usage, None),
         }
     }
 }

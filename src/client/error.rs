@@ -1,6 +1,8 @@
 //! What can go wrong for a client.
 
-use crate::domain::{ActionName, Difference, IdempotencyKey, QueueName, SubmissionError, TaskId};
+use crate::domain::{
+    ActionName, Difference, IdempotencyKey, PayloadError, QueueName, SubmissionError, TaskId,
+};
 use crate::store::postgres::SubmitInError;
 use crate::store::{Refusal, StoreError};
 use crate::wire::nearest;
@@ -54,6 +56,9 @@ pub enum ClientError {
     /// There is no such task, or its retention is over.
     #[error("there is no task `{0}`")]
     Unknown(TaskId),
+    /// What is to be stored for the task is out of bounds.
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
     /// The store does not answer.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -21,8 +21,8 @@ use crate::background::Background;
 use crate::broker::{Broker, BrokerError, Credit, Deliveries, Outgoing, Source, Speaker};
 use crate::clock::Clock;
 use crate::domain::{
-    LogChunk, LogPosition, NewSignal, NewTask, OriginToken, PayloadLimits, Submission, Task,
-    TaskId, TaskState, WebId,
+    LogChunk, LogPosition, NewSignal, NewTask, OriginToken, PayloadLimits, Submission,
+    SubmissionError, Task, TaskId, TaskState, WebId,
 };
 use crate::store::{Cancelled, GroupCommit, List, Listed, Signalled, Store, Submitted};
 use crate::wire::{EventKind, parse_events};
@@ -263,6 +263,9 @@ impl Client {
             .await
             .map_err(|error| match error {
                 ClientError::Unknown(task) => SubmitError::Vanished(task),
+                ClientError::Payload(error) => {
+                    SubmitError::Submission(SubmissionError::Input(error))
+                }
                 ClientError::Store(error) => SubmitError::Store(error),
             })
     }
@@ -332,13 +335,17 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`ClientError::Store`]; then it is unknown whether it was stored: send it again with the same key. An unknown or
-    /// final task is an answer, not an error.
+    /// [`ClientError::Store`]; then it is unknown whether it was stored: send it again with the same key.
+    /// [`ClientError::Payload`]: the payload is longer than the limit. An unknown or final task is an answer, not an error.
     ///
     /// # Cancel safety
     ///
     /// A dropped call may have stored the signal; then it is taken.
     pub async fn signal(&self, signal: NewSignal) -> Result<Signalled, ClientError> {
+        let signal = NewSignal {
+            payload: signal.payload.within(self.limits())?,
+            ..signal
+        };
         let (task, outgoing) = (signal.task, &self.inner.outgoing);
         let answer = self.inner.group.signal(signal).await?;
         if let Signalled::Stored { woken, executor } = &answer {

@@ -23,7 +23,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`Client::resume`]. A task of which no step failed is an answer too.
+    /// As [`Client::resume`]; [`ClientError::Payload`]: the output is longer than the limit. A task of which no step failed is
+    /// an answer too.
     ///
     /// # Cancel safety
     ///
@@ -34,6 +35,7 @@ impl Client {
         output: Payload,
         by: &Operator,
     ) -> Result<Operated, ClientError> {
+        let output = output.within(self.limits())?;
         self.operate(task, &Verb::Skip { output }, by).await
     }
 

@@ -17,6 +17,13 @@ pub struct PayloadLimits {
     pub bytes_max: usize,
 }
 
+impl PayloadLimits {
+    /// Everything: where the size is somebody else's to judge.
+    pub const NONE: Self = Self {
+        bytes_max: usize::MAX,
+    };
+}
+
 impl Default for PayloadLimits {
     fn default() -> Self {
         Self {
@@ -79,12 +86,7 @@ impl Payload {
     /// As [`Payload::parse`]; [`PayloadError::NotJson`] when `value` cannot be written as JSON.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, PayloadError> {
         let raw = serde_json::value::to_raw_value(value).map_err(PayloadError::NotJson)?;
-        Self::checked(
-            raw,
-            PayloadLimits {
-                bytes_max: usize::MAX,
-            },
-        )
+        Self::checked(raw, PayloadLimits::NONE)
     }
 
     /// The payload `null`.

@@ -12,7 +12,7 @@ use super::submit::{check_content_type, too_large};
 use super::{App, Problem};
 use crate::action::Action;
 use crate::action::builtin::http::{CallbackToken, Http};
-use crate::domain::{IdempotencyKey, NewSignal, Payload, PayloadError, TaskId};
+use crate::domain::{IdempotencyKey, NewSignal, Payload, PayloadError, PayloadLimits, TaskId};
 use crate::store::Signalled;
 
 /// One token is one answer.
@@ -54,7 +54,7 @@ pub(super) async fn answer(
             KEY.parse::<IdempotencyKey>()
                 .map_err(|error| Problem::bad_request(error.to_string()))?,
         ),
-        payload: payload(&app, &headers, &body)?,
+        payload: payload(&headers, &body)?,
     };
     let (status, word) = match app.client.signal(signal).await? {
         Signalled::Stored { .. } => (StatusCode::ACCEPTED, "stored"),
@@ -84,27 +84,16 @@ fn nobody() -> Problem {
     )
 }
 
-/// JSON as such; a body that does not say that it is JSON, and is none, as text.
-fn payload(app: &App, headers: &HeaderMap, body: &Bytes) -> Result<Payload, Problem> {
+/// JSON as such; a body that does not say that it is JSON, and is none, as text. The size is the client's to judge.
+fn payload(headers: &HeaderMap, body: &Bytes) -> Result<Payload, Problem> {
     if body.is_empty() {
         return Ok(Payload::null());
     }
     let text = std::str::from_utf8(body)
         .map_err(|_| Problem::bad_request("the body is neither JSON nor a text in UTF-8"))?;
-    let limits = app.client.limits();
-    let read = match Payload::parse(text, limits) {
-        Err(PayloadError::NotJson(_)) if check_content_type(headers).is_err() => {
-            Payload::of(text).and_then(|payload| payload.within(limits))
-        }
+    let read = match Payload::parse(text, PayloadLimits::NONE) {
+        Err(PayloadError::NotJson(_)) if check_content_type(headers).is_err() => Payload::of(text),
         read => read,
     };
-    read.map_err(|error| {
-        let status = match error {
-            PayloadError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            PayloadError::TooDeep { .. } | PayloadError::Nul { .. } | PayloadError::NotJson(_) => {
-                StatusCode::BAD_REQUEST
-            }
-        };
-        Problem::new(status, error.to_string())
-    })
+    Ok(read?)
 }

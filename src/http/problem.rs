@@ -1,5 +1,7 @@
 //! Errors over HTTP.
 
+use std::error::Error as _;
+
 use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -116,8 +118,22 @@ impl From<ClientError> for Problem {
         match error {
             ClientError::Unknown(_) => Self::new(StatusCode::NOT_FOUND, error.to_string())
                 .with_hint("finished tasks are deleted when their retention is over"),
+            ClientError::Payload(error) => error.into(),
             ClientError::Store(error) => error.into(),
         }
+    }
+}
+
+impl From<PayloadError> for Problem {
+    fn from(error: PayloadError) -> Self {
+        let status = match error {
+            PayloadError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            PayloadError::TooDeep { .. } | PayloadError::Nul { .. } | PayloadError::NotJson(_) => {
+                StatusCode::BAD_REQUEST
+            }
+        };
+        let cause = error.source().map(|cause| format!(": {cause}"));
+        Self::new(status, format!("{error}{}", cause.unwrap_or_default()))
     }
 }
 

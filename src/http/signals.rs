@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::submit::{check_content_type, given_key, too_large};
 use super::{App, Problem};
 use crate::domain::limits::SIGNALS_MAX;
-use crate::domain::{IdempotencyKey, NewSignal, Payload, PayloadError, SignalName, TaskId};
+use crate::domain::{IdempotencyKey, NewSignal, Payload, PayloadLimits, SignalName, TaskId};
 use crate::store::Signalled;
 
 /// What became of a signal.
@@ -47,28 +47,21 @@ pub(super) async fn signal(
         task,
         name,
         key,
-        payload: payload(&app, &body)?,
+        payload: payload(&body)?,
     };
     let answer = app.client.signal(signal.clone()).await?;
     answered(&signal, &answer)
 }
 
-fn payload(app: &App, body: &Bytes) -> Result<Payload, Problem> {
+/// The size is the client's to judge.
+fn payload(body: &Bytes) -> Result<Payload, Problem> {
     if body.is_empty() {
         return Ok(Payload::null());
     }
     let text = std::str::from_utf8(body)
         .map_err(|_| Problem::bad_request("the body is not UTF-8, so it is not JSON"))?;
-    Payload::parse(text, app.client.limits()).map_err(|error| {
-        let status = match error {
-            PayloadError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            PayloadError::TooDeep { .. } | PayloadError::Nul { .. } | PayloadError::NotJson(_) => {
-                StatusCode::BAD_REQUEST
-            }
-        };
-        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-        Problem::new(status, format!("{error}{}", cause.unwrap_or_default()))
-            .with_hint("the body is the payload, as JSON; a text is in quotes")
+    Payload::parse(text, PayloadLimits::NONE).map_err(|error| {
+        Problem::from(error).with_hint("the body is the payload, as JSON; a text is in quotes")
     })
 }
 

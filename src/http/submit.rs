@@ -37,10 +37,7 @@ pub(super) async fn submit(
     let key = given_key(&headers)?;
     let body = body.map_err(|rejection| too_large(&rejection, app.client.limits()))?;
     // The size is the client's to judge, so that the answer is 413 and not 400.
-    let unlimited = PayloadLimits {
-        bytes_max: usize::MAX,
-    };
-    let submission = with_key(parse_object(&body)?, key)?.into_domain(unlimited)?;
+    let submission = with_key(parse_object(&body)?, key)?.into_domain(PayloadLimits::NONE)?;
     match wait {
         None => {
             let receipt = app.client.submit(submission).await?;

@@ -2,8 +2,7 @@
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -26,53 +25,58 @@ const SOMEBODY: &str = "http";
 /// A body without fields.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct NoBody {}
+pub(super) struct NoBody {}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct SkipBody {
+pub(super) struct SkipBody {
     output: Option<Payload>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct ReasonBody {
+pub(super) struct ReasonBody {
     reason: Option<String>,
 }
 
-type Body = Result<Bytes, BytesRejection>;
+/// What an operator asks for: who it is, and what the body says, which may be left out.
+pub(super) struct Act<T> {
+    by: Operator,
+    body: T,
+}
+
+impl<T: Default + DeserializeOwned> FromRequest<App> for Act<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let by = operator(request.headers())?;
+        let body = Bytes::from_request(request, app).await;
+        let body = body.map_err(|rejection| too_large(&rejection, app.client.limits()))?;
+        let body = if body.is_empty() {
+            T::default()
+        } else {
+            parse_object(&body)?
+        };
+        Ok(Self { by, body })
+    }
+}
 
 /// `POST /v1/tasks/{id}/resume`: 200 with the task, 409 when it is not paused.
 pub(super) async fn resume(
     State(app): State<App>,
     Named(id): Named,
-    headers: HeaderMap,
-    body: Body,
+    Act { by, .. }: Act<NoBody>,
 ) -> Result<Response, Problem> {
-    let by = operator(&headers)?;
-    let NoBody {} = read(&app, body)?;
     answer(&app, id, app.client.resume(id, &by).await?).await
 }
 
-/// `POST /v1/tasks/{id}/skip`: 200 with the task, 409 when it is not paused or no step of it failed.
+/// `POST /v1/tasks/{id}/skip`: 200 with the task, 409 when it is not paused, or no step failed.
 pub(super) async fn skip(
     State(app): State<App>,
     Named(id): Named,
-    headers: HeaderMap,
-    body: Body,
+    Act { by, body }: Act<SkipBody>,
 ) -> Result<Response, Problem> {
-    let by = operator(&headers)?;
-    let body: SkipBody = read(&app, body)?;
-    let output = body
-        .output
-        .unwrap_or_else(Payload::null)
-        .within(app.client.limits())
-        .map_err(|error| {
-            Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                format!("`output` is refused: {error}"),
-            )
-        })?;
+    let output = body.output.unwrap_or_else(Payload::null);
     answer(&app, id, app.client.skip(id, output, &by).await?).await
 }
 
@@ -81,11 +85,8 @@ pub(super) async fn skip(
 pub(super) async fn retry(
     State(app): State<App>,
     Named(id): Named,
-    headers: HeaderMap,
-    body: Body,
+    Act { by, .. }: Act<NoBody>,
 ) -> Result<Response, Problem> {
-    let by = operator(&headers)?;
-    let NoBody {} = read(&app, body)?;
     answer(&app, id, app.client.retry(id, &by).await?).await
 }
 
@@ -93,11 +94,8 @@ pub(super) async fn retry(
 pub(super) async fn abandon(
     State(app): State<App>,
     Named(id): Named,
-    headers: HeaderMap,
-    body: Body,
+    Act { by, body }: Act<ReasonBody>,
 ) -> Result<Response, Problem> {
-    let by = operator(&headers)?;
-    let body: ReasonBody = read(&app, body)?;
     let reason = body.reason.as_deref().unwrap_or(Verb::ABANDONED);
     answer(&app, id, app.client.abandon(id, reason, &by).await?).await
 }
@@ -107,11 +105,8 @@ pub(super) async fn abandon(
 pub(super) async fn cancel(
     State(app): State<App>,
     Named(id): Named,
-    headers: HeaderMap,
-    body: Body,
+    Act { by, body }: Act<ReasonBody>,
 ) -> Result<Response, Problem> {
-    let by = operator(&headers)?;
-    let body: ReasonBody = read(&app, body)?;
     let reason = note(body.reason.as_deref().unwrap_or("cancelled over HTTP"));
     let status = match app.client.cancel_by(id, &reason, &by).await? {
         Cancelled::Unknown => return Err(ClientError::Unknown(id).into()),
@@ -171,13 +166,4 @@ fn operator(headers: &HeaderMap) -> Result<Operator, Problem> {
     let name = named.unwrap_or(Ok(SOMEBODY)).unwrap_or_default();
     Operator::new(name)
         .map_err(|error| Problem::bad_request(format!("`Longshore-Operator`: {error}")))
-}
-
-/// The body, which may be left out.
-fn read<T: Default + DeserializeOwned>(app: &App, body: Body) -> Result<T, Problem> {
-    let body = body.map_err(|rejection| too_large(&rejection, app.client.limits()))?;
-    if body.is_empty() {
-        return Ok(T::default());
-    }
-    Ok(parse_object(&body)?)
 }

@@ -218,9 +218,7 @@ impl TookRow {
             return Ok(TookSignal::NoneYet);
         };
         let key = format!("{} {}", wish.task, wish.signal);
-        let unlimited = PayloadLimits {
-            bytes_max: usize::MAX,
-        };
+        let unlimited = PayloadLimits::NONE;
         let payload = Payload::parse(&text, unlimited);
         Ok(TookSignal::Taken(
             RowName("signal", &key).read("payload", payload)?,

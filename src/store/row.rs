@@ -164,9 +164,7 @@ impl RowName<'_> {
     }
 
     pub(super) fn payload(&self, column: &'static str, text: &str) -> Result<Payload, StoreError> {
-        let unlimited = PayloadLimits {
-            bytes_max: usize::MAX,
-        };
+        let unlimited = PayloadLimits::NONE;
         self.read(column, Payload::parse(text, unlimited))
     }
 

@@ -278,9 +278,7 @@ impl ScheduleRow {
     pub(super) fn into_record(self) -> Result<ScheduleRecord, StoreError> {
         let Self { name, columns } = self;
         let columns = columns?;
-        let unlimited = PayloadLimits {
-            bytes_max: usize::MAX,
-        };
+        let unlimited = PayloadLimits::NONE;
         let task = parse_object::<SubmissionJson>(columns.task.as_bytes());
         let timing = parse_object::<TimingJson>(columns.timing.as_bytes());
         let spec = ScheduleSpec {

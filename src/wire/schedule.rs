@@ -170,9 +170,7 @@ impl NewScheduleJson {
             anchor: self.anchor,
             at: self.at,
         };
-        let task = self.task.into_domain(PayloadLimits {
-            bytes_max: usize::MAX,
-        });
+        let task = self.task.into_domain(PayloadLimits::NONE);
         Ok(ScheduleSpec {
             name: ScheduleName::new(&self.name)
                 .map_err(|error| WireError::Refused(format!("`name`: {error}")))?,

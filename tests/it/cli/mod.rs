@@ -9,6 +9,7 @@ mod logs;
 mod schedule;
 mod servers;
 mod settings;
+mod signal;
 mod store;
 mod task;
 mod verbs;

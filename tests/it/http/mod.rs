@@ -5,6 +5,7 @@ mod follow;
 mod health;
 mod keys;
 mod schedules;
+mod signals;
 mod tap;
 mod tasks;
 mod verbs;

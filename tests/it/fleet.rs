@@ -5,9 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use futures_util::stream::{self, StreamExt as _};
-use longshore::action::{Context, Registry};
 use longshore::broker::Ingress;
-use longshore::domain::{QueueName, TaskId};
+use longshore::domain::TaskId;
 use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -15,9 +14,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::bad_input::{bad_announcements, message};
 use crate::support::eventually::eventually;
-use crate::support::fleet::{Fleet, Way, Web, is_running, own_executor};
+use crate::support::fleet::{Fleet, Way, Web, fan_out_action, is_running, own_executor};
 use crate::support::gate::{gated, open_gate, pids};
-use crate::support::world::{PATIENCE, submission};
+use crate::support::world::PATIENCE;
 
 /// Tasks in the great test.
 const COMMANDS: usize = 600;
@@ -121,20 +120,8 @@ async fn cancel_across(webs: [&Web; 2]) -> String {
 /// Runs a task with four sub-tasks; the ids, the parent's first.
 async fn fan_out(fleet: &Fleet, web: &Web) -> Vec<String> {
     fleet.create_queue("fans");
-    let registry = Registry::new().with_fn("fan_out", |context: Context, count: u32| async move {
-        let mut parts = Vec::new();
-        for number in 0..count {
-            let mut part = submission("echo", &json!(number));
-            part.queue = QueueName::default_queue();
-            parts.push(context.spawn(part).await?);
-        }
-        for (part, number) in parts.iter().zip(0..count) {
-            assert_eq!(context.join_one::<u32>(part).await?, number);
-        }
-        Ok(())
-    });
     let runtime = fleet.runtime("longshore-executor").await;
-    let executor = own_executor(&runtime, registry, "fans").await;
+    let executor = own_executor(&runtime, fan_out_action(), "fans").await;
     let task = web
         .run(&json!({"action": "fan_out", "queue": "fans", "input": 4}))
         .await;

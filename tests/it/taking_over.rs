@@ -8,6 +8,7 @@ use std::time::Duration;
 use longshore::action::{Context, Registry};
 use longshore::domain::limits::LEASE_DURATION;
 use longshore::domain::{Failure, NewTask, Payload, Task, TaskId, TaskState};
+use longshore::runtime::RunningExecutor;
 use longshore::store::StoreAddress;
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -21,12 +22,7 @@ use crate::support::world::{PATIENCE, World, gate, submission};
 async fn a_death_notice_hands_the_tasks_on_before_the_lease_ends() {
     let world = World::embedded().await;
     let second = world.executor(2).await;
-    let first = world.executor_with(world.registry(), &[("other", 1)]).await;
-    let mut task = gate();
-    task.queue = "other".parse().unwrap();
-    let task = world.submit(task).await;
-    world.wait_at_gate(1).await;
-    let lease = world.store().lease_end(first.id()).await.unwrap().unwrap();
+    let (first, task, lease) = at_the_gate(&world).await;
     // Its connection ends without a farewell, and its lease is renewed no more.
     drop(first);
     let released = is_released_before(&world, task, lease).await;
@@ -34,6 +30,17 @@ async fn a_death_notice_hands_the_tasks_on_before_the_lease_ends() {
     world.client.cancel(task, "enough").await.map(drop).unwrap();
     world.gate.add_permits(1);
     world.stop([second]).await;
+}
+
+/// An executor of its own queue with a task that waits at the gate, and when its lease ends.
+async fn at_the_gate(world: &World) -> (RunningExecutor, TaskId, jiff::Timestamp) {
+    let first = world.executor_with(world.registry(), &[("other", 1)]).await;
+    let mut task = gate();
+    task.queue = "other".parse().unwrap();
+    let task = world.submit(task).await;
+    world.wait_at_gate(1).await;
+    let lease = world.store().lease_end(first.id()).await.unwrap();
+    (first, task, lease.unwrap())
 }
 
 /// Waits until a task is ready again, which must be before the lease of its executor would have ended.
@@ -50,12 +57,7 @@ async fn is_released_before(world: &World, task: TaskId, lease: jiff::Timestamp)
 async fn a_death_notice_is_kept_until_the_store_answers() {
     let (world, store) = World::flaky().await;
     let second = world.executor(2).await;
-    let first = world.executor_with(world.registry(), &[("other", 1)]).await;
-    let mut task = gate();
-    task.queue = "other".parse().unwrap();
-    let task = world.submit(task).await;
-    world.wait_at_gate(1).await;
-    let lease = world.store().lease_end(first.id()).await.unwrap().unwrap();
+    let (first, task, lease) = at_the_gate(&world).await;
     for method in ["lease_end", "lease_end", "end_lease", "take_over"] {
         store.lose(method);
     }

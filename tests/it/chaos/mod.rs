@@ -17,7 +17,7 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt as _};
 use longshore::domain::AuditDepth;
 
-use crate::support::fleet::{Fleet, own_executor};
+use crate::support::fleet::{Fleet, fan_out_action, own_executor};
 use crate::support::load::{Clients, all_ended};
 use crate::support::postgres::Postgres;
 use crate::support::rabbitmq::OwnRabbit;
@@ -85,7 +85,7 @@ async fn faults_at_random_lose_nothing_and_double_nothing() {
     fleet.create_queue("fans");
     // It is told of no fault itself: its action makes sub-tasks, which all others run.
     let runtime = fleet.runtime("longshore-executor").await;
-    let fans = own_executor(&runtime, tasks::fan_out(), "fans").await;
+    let fans = own_executor(&runtime, fan_out_action(), "fans").await;
     let faults = Faults::begin(&fleet, rabbit.node(), &postgres, plan.seed).await;
     let clients = faults.clients();
     let planned = tasks::plan(&fleet, plan.tasks, plan.seed);

@@ -1,13 +1,10 @@
 //! What is to be done under faults.
 
-use longshore::action::{Context, Registry};
-use longshore::domain::QueueName;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::Dice;
 use crate::support::fleet::Fleet;
-use crate::support::world::submission;
 
 /// Sub-tasks of one task that makes some.
 pub(super) const FAN: usize = 3;
@@ -90,20 +87,4 @@ pub(super) fn plan(fleet: &Fleet, count: usize, seed: u64) -> Vec<Planned> {
 fn leaves_a_line(fleet: &Fleet, id: Uuid, file: &str) -> Value {
     let script = format!("echo {id} >> {file}; sleep 0.2");
     json!({"action": "command", "input": {"program": "sh", "args": ["-c", script], "dir": fleet.path("")}})
-}
-
-/// The action that makes sub-tasks.
-pub(super) fn fan_out() -> Registry {
-    Registry::new().with_fn("fan_out", |context: Context, count: u32| async move {
-        let mut parts = Vec::new();
-        for number in 0..count {
-            let mut part = submission("echo", &json!(number));
-            part.queue = QueueName::default_queue();
-            parts.push(context.spawn(part).await?);
-        }
-        for (part, number) in parts.iter().zip(0..count) {
-            assert_eq!(context.join_one::<u32>(part).await?, number);
-        }
-        Ok(())
-    })
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use longshore::action::Registry;
+use longshore::action::{Context, Registry};
 use longshore::broker::{BrokerAddress, Since};
 use longshore::domain::{
     ExecutorName, PayloadLimits, QueueName, Slots, TaskId, limits::PAYLOAD_BYTES_DEFAULT,
@@ -28,7 +28,7 @@ use super::eventually::{eventually, eventually_within};
 use super::ledger::Ledger;
 use super::proxy::Proxy;
 use super::rabbitmq::{Rabbit, Vhost};
-use super::world::PATIENCE;
+use super::world::{PATIENCE, submission};
 
 /// A database, a virtual host and a folder of one's own, for processes to work on.
 pub(crate) struct Fleet {
@@ -510,6 +510,22 @@ pub(crate) async fn own_executor(
     };
     let executor = runtime.executor(registry, settings, DEFAULT_RETENTION);
     executor.await.unwrap()
+}
+
+/// The action `fan_out`: so many sub-tasks in the queue `default`, joined one by one.
+pub(crate) fn fan_out_action() -> Registry {
+    Registry::new().with_fn("fan_out", |context: Context, count: u32| async move {
+        let mut parts = Vec::new();
+        for number in 0..count {
+            let mut part = submission("echo", &json!(number));
+            part.queue = QueueName::default_queue();
+            parts.push(context.spawn(part).await?);
+        }
+        for (part, number) in parts.iter().zip(0..count) {
+            assert_eq!(context.join_one::<u32>(part).await?, number);
+        }
+        Ok(())
+    })
 }
 
 /// Whether a process runs: a dead one that nobody has buried does not.

@@ -117,6 +117,12 @@ impl Speaker {
         )
     }
 
+    /// That an operator has said the output of a paused task, to whichever executor hears it: it reports the end.
+    pub fn skipped(&self, task: TaskId) -> Message {
+        let way = (Ingress::Signals, format!("{}.{task}", EventKind::Skipped));
+        self.about(way, EventKind::Skipped, task, EventData::default())
+    }
+
     /// How far an attempt of a task is, for taps: nobody waits for it.
     pub fn progressed(&self, facts: &TaskFacts, progress: &Progress) -> Message {
         let mut event = self.event(EventKind::Progressed, facts);

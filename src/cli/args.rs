@@ -275,6 +275,9 @@ pub(super) enum TaskVerb {
         which: Which,
     },
     /// Lets a paused task go on without the step that failed.
+    ///
+    /// A sub-task in which no step failed may be a step itself, as those of workflows are: it succeeds, and its parent
+    /// goes on.
     Skip {
         #[command(flatten)]
         which: Which,

@@ -19,12 +19,14 @@ impl Client {
         self.operate(task, &Verb::Resume, by).await
     }
 
-    /// Lets a paused task go on without the step that failed: it counts as done and returns `output`.
+    /// Lets a paused task go on without the step that failed: it counts as done and returns `output`. When no step in it
+    /// failed, and it is a sub-task that its parent joins, such as a step of a workflow, it is itself that step: it
+    /// succeeds with `output`, and its parent goes on.
     ///
     /// # Errors
     ///
-    /// As [`Client::resume`]; [`ClientError::Payload`]: the output is longer than the limit. A task of which no step failed is
-    /// an answer too.
+    /// As [`Client::resume`]; [`ClientError::Payload`]: the output is longer than the limit. A task without such a step is an
+    /// answer too.
     ///
     /// # Cancel safety
     ///
@@ -129,12 +131,16 @@ impl Client {
         let answer = inner.store.operate(task, verb, by).await?;
         match (&answer, verb) {
             (Operated::Copied(copy), _) => inner.outgoing.announce(EventKind::Created, copy).await,
-            (Operated::Moved { task: facts, ready }, Verb::Abandon { reason }) => {
+            (Operated::Moved { task: facts, ready }, verb) if facts.state.is_final() => {
                 for woken in ready {
                     inner.outgoing.announce(EventKind::Woken, woken).await;
                 }
                 // An executor reports the end: results are not a web server's to say.
-                let signal = inner.outgoing.speaker().abandon(task, reason);
+                let speaker = inner.outgoing.speaker();
+                let signal = match verb {
+                    Verb::Abandon { reason } => speaker.abandon(task, reason),
+                    Verb::Resume | Verb::Skip { .. } | Verb::Retry { .. } => speaker.skipped(task),
+                };
                 inner.outgoing.say(signal).await;
                 inner.waiters.wake(facts.id);
             }

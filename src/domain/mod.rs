@@ -57,7 +57,9 @@ pub use state::{IllegalTransition, TaskEvent, TaskState, Transition};
 pub use step::{Step, StepKind, StepOutcome, StepProgress, StepRecord};
 pub use submission::{Labels, NewTask, Options, Submission, SubmissionError};
 pub use task::{Attempt, Delivery, OnFailure, Task, TaskFacts};
-pub use verb::{Course, HistoryEntry, HistoryKind, Operator, Verb, VerbError, VerbKind, note};
+pub use verb::{
+    Course, HistoryEntry, HistoryKind, Operator, Verb, VerbError, VerbKind, course_of_a_step, note,
+};
 pub use waiting::{TIMER_MARK, WaitingFor, fan_out_mark, signal_mark};
 pub use why::{Announcements, Circumstances, Why, why};
 pub use words::duration_words;

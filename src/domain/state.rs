@@ -58,6 +58,8 @@ pub enum TaskEvent {
     Resumed,
     /// An operator lets it go on without the step that failed.
     Skipped,
+    /// An operator says what it returns, and it counts as done.
+    Concluded,
     /// An operator gives it up.
     Abandoned,
     /// Somebody cancelled it.
@@ -137,6 +139,7 @@ impl TaskState {
             (S::Suspended, E::Woken) => S::Ready,
             (S::Paused, E::Resumed) => S::Ready,
             (S::Paused, E::Skipped) => S::Ready,
+            (S::Paused, E::Concluded) => S::Succeeded,
             (S::Paused, E::Abandoned) => S::Failed,
             (S::Scheduled | S::Blocked | S::Ready | S::Suspended | S::Paused, E::Cancelled) => {
                 S::Cancelled
@@ -206,7 +209,7 @@ impl FromStr for TaskState {
 
 impl TaskEvent {
     /// All events, in the order of the table.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Due,
         Self::Blocked,
         Self::Granted,
@@ -220,6 +223,7 @@ impl TaskEvent {
         Self::Woken,
         Self::Resumed,
         Self::Skipped,
+        Self::Concluded,
         Self::Abandoned,
         Self::Cancelled,
         Self::DeadlinePassed,
@@ -242,6 +246,7 @@ impl fmt::Display for TaskEvent {
             Self::Woken => "woken",
             Self::Resumed => "resumed",
             Self::Skipped => "skipped",
+            Self::Concluded => "concluded",
             Self::Abandoned => "abandoned",
             Self::Cancelled => "cancelled",
             Self::DeadlinePassed => "past its deadline",
@@ -272,16 +277,16 @@ mod tests {
         }
         let table: Vec<&str> = table.lines().map(str::trim_end).collect();
         insta::assert_snapshot!(table.join("\n"), @r"
-                   due        blocked    granted    claimed    succeeded  failed     paused     retried    suspended  released   woken      resumed    skipped    abandoned  cancelled  past its d
-        scheduled  ready      blocked    -          -          -          -          -          -          -          -          -          -          -          -          cancelled  failed
-        blocked    -          -          ready      -          -          -          -          -          -          -          -          -          -          -          cancelled  failed
-        ready      -          -          -          running    -          -          -          -          -          -          -          -          -          -          cancelled  failed
-        running    -          -          -          -          succeeded  failed     paused     scheduled  suspended  ready      -          -          -          -          cancelled  -
-        suspended  -          -          -          -          -          -          -          -          -          -          ready      -          -          -          cancelled  failed
-        paused     -          -          -          -          -          -          -          -          -          -          -          ready      ready      failed     cancelled  failed
-        succeeded  -          -          -          -          -          -          -          -          -          -          -          -          -          -          -          -
-        failed     -          -          -          -          -          -          -          -          -          -          -          -          -          -          -          -
-        cancelled  -          -          -          -          -          -          -          -          -          -          -          -          -          -          -          -
+                   due        blocked    granted    claimed    succeeded  failed     paused     retried    suspended  released   woken      resumed    skipped    concluded  abandoned  cancelled  past its d
+        scheduled  ready      blocked    -          -          -          -          -          -          -          -          -          -          -          -          -          cancelled  failed
+        blocked    -          -          ready      -          -          -          -          -          -          -          -          -          -          -          -          cancelled  failed
+        ready      -          -          -          running    -          -          -          -          -          -          -          -          -          -          -          cancelled  failed
+        running    -          -          -          -          succeeded  failed     paused     scheduled  suspended  ready      -          -          -          -          -          cancelled  -
+        suspended  -          -          -          -          -          -          -          -          -          -          ready      -          -          -          -          cancelled  failed
+        paused     -          -          -          -          -          -          -          -          -          -          -          ready      ready      succeeded  failed     cancelled  failed
+        succeeded  -          -          -          -          -          -          -          -          -          -          -          -          -          -          -          -          -
+        failed     -          -          -          -          -          -          -          -          -          -          -          -          -          -          -          -          -
+        cancelled  -          -          -          -          -          -          -          -          -          -          -          -          -          -          -          -          -
         ");
     }
 

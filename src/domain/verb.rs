@@ -65,7 +65,8 @@ impl FromStr for Operator {
 pub enum Verb {
     /// A paused task goes on. Its failures stay counted, so it is one more try.
     Resume,
-    /// A paused task goes on without the step that failed, which counts as done.
+    /// A paused task goes on without the step that failed, which counts as done. When no step in it failed, and it is a
+    /// sub-task that its parent joins, it is itself that step: it succeeds with `output`.
     Skip {
         /// What the step returns.
         output: Payload,
@@ -105,7 +106,7 @@ pub enum VerbError {
         verb: VerbKind,
     },
     /// Nothing is known to skip.
-    #[error("no step of the task failed: resume or abandon it")]
+    #[error("no step of the task failed, and it is no step of another: resume or abandon it")]
     NoStep,
 }
 
@@ -178,6 +179,20 @@ impl Verb {
                 }),
         }
     }
+}
+
+/// What skipping makes of a task in `state` that is itself the step: of no step in it is known that it failed, and its
+/// parent joins it.
+///
+/// # Errors
+///
+/// [`VerbError::State`]: nothing may be written.
+pub fn course_of_a_step(state: TaskState) -> Result<Transition, VerbError> {
+    let step = state.transition(TaskEvent::Concluded);
+    step.map_err(|_| VerbError::State {
+        state,
+        verb: VerbKind::Skip,
+    })
 }
 
 impl VerbError {
@@ -340,6 +355,11 @@ mod tests {
                     Err(_) => "-",
                 };
                 assert_eq!(course != "-", verb.kind().states().contains(&state));
+                if verb.kind() == VerbKind::Skip {
+                    let itself = course_of_a_step(state).map(Transition::to).ok();
+                    let ended = (course == "ready").then_some(TaskState::Succeeded);
+                    assert_eq!(itself, ended);
+                }
                 write!(table, " {course:<7}").unwrap();
             }
             table.truncate(table.trim_end().len());

@@ -9,8 +9,8 @@ use crate::action::Stop;
 use crate::broker::{Credit, Delivery};
 use crate::domain::limits::SIGNALS_MAX;
 use crate::domain::{
-    ExecutorId, IdempotencyKey, NewSignal, Operator, Payload, SignalName, TaskFacts, TaskId,
-    TaskState, Verb, VerbError, note,
+    ExecutorId, IdempotencyKey, NewSignal, Operator, Payload, SignalName, TaskId, TaskState, Verb,
+    VerbError, note,
 };
 use crate::store::{Cancelled, Operated, Signalled, StoreError};
 use crate::wire::{Event, EventKind, parse_events};
@@ -97,6 +97,10 @@ async fn carry_out_one(shared: &Arc<Shared>, event: &Event) -> Option<Result<(),
                 .until_answered(task, || abandon(shared, event))
                 .await?;
             answer.map_err(Refusal::Store)
+        }
+        EventKind::Skipped => {
+            let answer = shared.until_answered(task, || report_end(shared, task));
+            answer.await?.map_err(Refusal::Store)
         }
         EventKind::Signalled => {
             look_again(shared, event).await;
@@ -210,7 +214,7 @@ async fn cancel(shared: &Arc<Shared>, event: &Event) -> Result<(), StoreError> {
         Cancelled::Unknown => {
             tracing::info!(task.id = %event.task, "A cancel for task `{}`, which is not known", event.task);
         }
-        Cancelled::Final(TaskState::Cancelled) => report_again(shared, event.task).await?,
+        Cancelled::Final(TaskState::Cancelled) => report_end(shared, event.task).await?,
         Cancelled::Final(_) => {}
         Cancelled::Accepted {
             cancelled,
@@ -250,11 +254,7 @@ async fn abandon(shared: &Arc<Shared>, event: &Event) -> Result<(), StoreError> 
         Operated::Refused(VerbError::State {
             state: TaskState::Failed,
             ..
-        }) => {
-            if let Some(task) = shared.group.look(event.task).await? {
-                shared.outgoing.report(task.facts());
-            }
-        }
+        }) => report_end(shared, event.task).await?,
         Operated::Unknown | Operated::Refused(_) | Operated::Copied(_) => {
             tracing::info!(task.id = %event.task, "Task `{}` is not paused: it is not given up", event.task);
         }
@@ -268,13 +268,11 @@ fn stop(shared: &Arc<Shared>, task: TaskId, reason: &str) -> bool {
     shared.running.stop(task, stop)
 }
 
-/// A web server stored the cancel, and may not report it itself.
-async fn report_again(shared: &Arc<Shared>, task: TaskId) -> Result<(), StoreError> {
-    if let Some(task) = shared.group.look(task).await? {
-        shared.outgoing.report(TaskFacts {
-            state: TaskState::Cancelled,
-            ..task.facts()
-        });
+/// Reports the end of a task: somebody stored it who may not report it.
+async fn report_end(shared: &Arc<Shared>, task: TaskId) -> Result<(), StoreError> {
+    let task = shared.group.look(task).await?;
+    if let Some(task) = task.filter(|task| task.state.is_final()) {
+        shared.outgoing.report(task.facts());
     }
     Ok(())
 }

@@ -7,8 +7,8 @@ use super::row::{RowName, failure, failure_text, name};
 use super::time::Time;
 use super::{Operated, StoreError};
 use crate::domain::{
-    Course, Failure, HistoryEntry, HistoryKind, NewTask, Operator, OriginToken, StepName,
-    Submission, Task, TaskId, TaskState, Verb, VerbError, note,
+    Course, Failure, HistoryEntry, HistoryKind, NewTask, Operator, OriginToken, Payload, StepName,
+    Submission, Task, TaskFacts, TaskId, TaskState, Verb, VerbError, course_of_a_step, note,
 };
 
 /// What is looked at before anything is written. Little, so that a task whose row cannot be read can be given up.
@@ -16,6 +16,8 @@ use crate::domain::{
 pub(super) struct FoundRow {
     state: String,
     error: Option<String>,
+    /// The fan-out that counts it: it is a step of its parent.
+    fan_out: Option<String>,
 }
 
 impl FoundRow {
@@ -32,6 +34,8 @@ pub(super) struct Move {
     pub(super) to: TaskState,
     /// The error instead of the one that is there.
     pub(super) error: Option<String>,
+    /// What it returns, and then there is no error.
+    pub(super) output: Option<String>,
     /// Whether what is counted against it is forgotten.
     pub(super) is_reset: bool,
 }
@@ -71,8 +75,30 @@ pub(super) fn plan(verb: &Verb, found: &FoundRow) -> Result<Result<Plan, Operate
         from: step.from().as_str(),
         to: step.to(),
         error,
+        output: None,
         is_reset: matches!(verb, Verb::Retry { .. }),
     })))
+}
+
+/// What skipping makes of the task that was `found`, of which no step failed: as a step of its parent it ends with `output`.
+pub(super) fn skipped_itself(
+    found: &FoundRow,
+    output: &Payload,
+) -> Result<Result<Move, Operated>, StoreError> {
+    if found.fan_out.is_none() {
+        return Ok(Err(Operated::Refused(VerbError::NoStep)));
+    }
+    let state: TaskState = name("task", &found.state)?;
+    Ok(match course_of_a_step(state) {
+        Ok(step) => Ok(Move {
+            from: step.from().as_str(),
+            to: step.to(),
+            error: None,
+            output: Some(output.as_str().to_owned()),
+            is_reset: false,
+        }),
+        Err(refusal) => Err(Operated::Refused(refusal)),
+    })
 }
 
 /// The error of a task that is given up: the reason, and the former error as its detail.
@@ -132,11 +158,21 @@ pub(super) struct NewEntry<'a> {
 }
 
 impl<'a> NewEntry<'a> {
-    /// That `verb` has moved `task`.
-    pub(super) fn moved(task: TaskId, verb: &Verb, who: &'a Operator) -> Self {
-        let kind = verb.kind().into();
+    /// That `verb` has moved the task that was `found`.
+    pub(super) fn moved(
+        facts: &TaskFacts,
+        found: &FoundRow,
+        verb: &Verb,
+        who: &'a Operator,
+    ) -> Self {
+        let (task, kind) = (facts.id, verb.kind().into());
         let note = match verb {
             Verb::Abandon { reason } => Some(note(reason)),
+            // What has succeeded has no error: here it is still seen why somebody had to act.
+            Verb::Skip { .. } if facts.state.is_final() => {
+                let former = found.error.as_deref().and_then(|text| failure(text).ok());
+                former.map(|former| note(&format!("it had failed: {}", former.message)))
+            }
             Verb::Resume | Verb::Skip { .. } | Verb::Retry { .. } => None,
         };
         Self {

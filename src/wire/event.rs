@@ -39,13 +39,15 @@ pub enum EventKind {
     Signalled,
     /// Somebody gives up a paused task.
     AbandonRequested,
+    /// An operator has said the output of a paused task: an executor is to report its end.
+    Skipped,
     /// An attempt says how far it is.
     Progressed,
 }
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Created,
         Self::Succeeded,
         Self::Failed,
@@ -59,6 +61,7 @@ impl EventKind {
         Self::Signal,
         Self::Signalled,
         Self::AbandonRequested,
+        Self::Skipped,
         Self::Progressed,
     ];
 
@@ -78,6 +81,7 @@ impl EventKind {
             Self::Signal => "signal",
             Self::Signalled => "signalled",
             Self::AbandonRequested => "abandon",
+            Self::Skipped => "skipped",
             Self::Progressed => "progressed",
         }
     }
@@ -110,6 +114,7 @@ impl EventKind {
             | Self::Signal
             | Self::Signalled
             | Self::AbandonRequested
+            | Self::Skipped
             | Self::Progressed => false,
         }
     }

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use longshore::action::{Context, Registry};
 use longshore::domain::{
-    Failure, FailurePolicy, FanOutPlan, IdempotencyKey, NewSignal, OnFailure, Payload, RetryPolicy,
-    SignalName, Submission, Task, TaskId, TaskState,
+    Failure, FailurePolicy, FanOutPlan, HistoryKind, IdempotencyKey, NewSignal, OnFailure,
+    Operator, Payload, RetryPolicy, SignalName, Submission, Task, TaskId, TaskState,
 };
-use longshore::store::Signalled;
+use longshore::store::{Operated, Signalled};
 use serde_json::{Value, json};
 
 use crate::contract::store;
 use crate::support::eventually::eventually;
-use crate::support::world::{World, submission};
+use crate::support::world::{World, next_event, submission};
 
 /// Counts how often something was done.
 #[derive(Clone, Default)]
@@ -64,6 +64,7 @@ on_both_stores! {
     a_mix_of_waits_is_told_in_the_order_in_which_they_ended,
     sub_tasks_are_joined_and_their_outputs_come_in_order,
     no_more_sub_tasks_are_in_flight_than_allowed,
+    a_skipped_sub_task_succeeds_and_the_next_has_its_turn,
     the_first_failure_ends_a_join_and_cancels_the_others,
     what_is_below_a_task_that_ends_is_cancelled_unless_it_outlives_it,
     a_step_is_tried_again_as_its_policy_says_and_waits_without_a_slot,
@@ -354,6 +355,52 @@ async fn no_more_sub_tasks_are_in_flight_than_allowed(world: World) {
     let task = world.run(submission("fan_out", &json!(40))).await;
     assert_eq!(output(&task), 40);
     assert!((1..=3).contains(&most.load(Ordering::SeqCst)), "{most:?}");
+    audited(world, executor).await;
+}
+
+async fn a_skipped_sub_task_succeeds_and_the_next_has_its_turn(world: World) {
+    let registry = world
+        .registry()
+        .with_fn("fan_out", |context: Context, (): ()| async move {
+            let mut odd = submission("fail", &json!({"message": "odd"}));
+            odd.options.on_failure = OnFailure::Pause;
+            let plan = FanOutPlan {
+                in_flight_max: Some(1),
+                on_failure: FailurePolicy::FailFast,
+            };
+            let parts = [odd, submission("echo", &json!(2))];
+            let all = context.spawn_all("parts", parts, plan).await?;
+            context.join(&all).await?;
+            all.outputs::<u32>().await
+        });
+    let executor = world.executor_with(registry, &[("default", 4)]).await;
+    let mut tap = world.tap().await;
+    let parent = world.submit(submission("fan_out", &nothing())).await;
+    let tree = eventually(
+        "the first is paused",
+        async || world.client.tree(parent).await.unwrap().tasks,
+        |tree| tree.iter().any(|task| task.state == TaskState::Paused),
+    )
+    .await;
+    let (odd, by) = (tree[1].id, Operator::new("ann").unwrap());
+    suspended(&world, parent).await;
+    let said = Payload::of(&1).unwrap();
+    let skipped = world.client.skip(odd, said.clone(), &by).await.unwrap();
+    let Operated::Moved { task, ready } = skipped else {
+        panic!("{skipped:?}");
+    };
+    assert_eq!((task.state, ready.len()), (TaskState::Succeeded, 1));
+    assert_eq!(output(&world.ended(parent).await), json!([1, 2]));
+    let task = world.client.task(odd).await.unwrap();
+    assert_eq!((output(&task), task.error), (json!(1), None));
+    let history = world.client.history(odd).await.unwrap();
+    let entry = (history[0].what, history[0].note.as_deref());
+    assert_eq!(entry, (HistoryKind::Skipped, Some("it had failed: odd")));
+    // An executor says so to all who listen.
+    let end = ("succeeded.default.fail".to_owned(), odd);
+    while next_event(&mut tap).await != end {}
+    let again = world.client.skip(odd, said, &by).await.unwrap();
+    assert!(matches!(again, Operated::Refused(_)), "{again:?}");
     audited(world, executor).await;
 }
 

@@ -228,14 +228,14 @@ async fn a_step_that_failed_waits_for_a_person_who_may_say_its_output() {
     world.stop([executor]).await;
 }
 
-/// The task of the only step, once it is paused and the workflow waits for it.
+/// The task of the only step that is paused, once it is and the workflow waits for it.
 async fn paused(world: &World, workflow: TaskId) -> TaskId {
     let found = eventually(
         "the step is paused, and the workflow waits",
         async || {
             let waits = world.client.task(workflow).await.unwrap().state == TaskState::Suspended;
-            let step = steps(world, workflow).await.pop();
-            step.filter(|(_, step)| waits && step.state == TaskState::Paused)
+            let mut steps = steps(world, workflow).await.into_iter();
+            steps.find(|(_, step)| waits && step.state == TaskState::Paused)
         },
         Option::is_some,
     )
@@ -275,6 +275,39 @@ async fn a_paused_step_is_resumed_or_given_up_as_any_task() {
         error(&task),
         format!("the step `a` failed (task `{step}`): nobody needs it")
     );
+    world.stop([executor]).await;
+}
+
+#[tokio::test]
+async fn a_paused_step_is_skipped_with_an_output_and_the_workflow_goes_on() {
+    let world = World::embedded().await;
+    let executor = world.executor(4).await;
+    let ann = Operator::new("ann").unwrap();
+    let each = json!({"name": "each", "action": "fail", "input": {"message": {"$ref": "item"}},
+        "for_each": ["x", "y"], "in_flight": 1, "rescue": "pause"});
+    let document = json!({"sequence": [
+        with(fail("a", "the rope broke"), "rescue", json!("pause")),
+        each,
+        echo("b", &json!({"$ref": "steps.a.output.by"})),
+    ]});
+    let workflow = world.submit(submission("workflow", &document)).await;
+    let mut skipped = Vec::new();
+    for said in [json!({"by": "ann"}), json!("for x"), json!("for y")] {
+        let step = paused(&world, workflow).await;
+        let said = Payload::of(&said).unwrap();
+        drop(world.client.skip(step, said, &ann).await.unwrap());
+        skipped.push(step);
+    }
+    let task = world.ended(workflow).await;
+    let each = json!(["for x", "for y"]);
+    assert_eq!(
+        output(&task),
+        json!({"a": {"by": "ann"}, "each": each, "b": "ann"})
+    );
+    for step in skipped {
+        let step = world.client.task(step).await.unwrap();
+        assert_eq!((step.state, step.attempt.0), (TaskState::Succeeded, 1));
+    }
     world.stop([executor]).await;
 }
 

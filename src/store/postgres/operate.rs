@@ -4,15 +4,15 @@ use sqlx::{Connection, PgConnection};
 
 use super::submit::Statements;
 use super::{error, fan_out, history, submit};
-use crate::domain::{
-    Operator, OriginToken, Payload, StepName, Task, TaskId, TaskState, Verb, VerbError,
-};
+use crate::domain::{Operator, OriginToken, Payload, StepName, Task, TaskId, TaskState, Verb};
 use crate::store::durable_row::{EndedRow, ended_rows};
 use crate::store::row::{TaskRow, facts_columns, task_columns};
-use crate::store::verb::{FoundRow, Move, NewEntry, Plan, copy, not_copied, plan, unread};
+use crate::store::verb::{
+    FoundRow, Move, NewEntry, Plan, copy, not_copied, plan, skipped_itself, unread,
+};
 use crate::store::{Operated, StoreError, Submitted};
 
-const FIND: &str = "select state, error from task where id = $1 for update";
+const FIND: &str = "select state, error, fan_out from task where id = $1 for update";
 
 const TASK: &str = concat!("select ", task_columns!(), " from task where id = $1");
 
@@ -34,7 +34,8 @@ const MOVE: &str = concat!(
         state = $3,
         ready_at = case when $3 = $4 then now() else ready_at end,
         finished_at = case when $5 then now() end,
-        error = coalesce($6, error),
+        error = case when $8 is null then coalesce($6, error) end,
+        output = coalesce($8, output),
         failures = case when $7 then 0 else failures end,
         crashes = case when $7 then 0 else crashes end,
         suspicions = case when $7 then 0 else suspicions end
@@ -63,12 +64,15 @@ pub(super) async fn operate(
     let operated = match plan(verb, &found)? {
         Err(answer) => return Ok(answer),
         Ok(Plan::Copy(id, origin)) => copied(&mut transaction, task, (id, origin), by).await?,
-        Ok(Plan::Move(step)) => {
+        Ok(Plan::Move(mut step)) => {
             let failed = found.step();
             match verb {
                 Verb::Skip { output } => {
                     if !skip_step(&mut transaction, task, failed.as_ref(), output).await? {
-                        return Ok(Operated::Refused(VerbError::NoStep));
+                        step = match skipped_itself(&found, output)? {
+                            Ok(step) => step,
+                            Err(answer) => return Ok(answer),
+                        };
                     }
                 }
                 Verb::Resume | Verb::Retry { .. } => {
@@ -79,8 +83,9 @@ pub(super) async fn operate(
             moved(&mut transaction, task, step).await?
         }
     };
-    if let Operated::Moved { .. } = operated {
-        history::enter(&mut transaction, NewEntry::moved(task, verb, by)).await?;
+    if let Operated::Moved { task: facts, .. } = &operated {
+        let entry = NewEntry::moved(facts, &found, verb, by);
+        history::enter(&mut transaction, entry).await?;
     }
     transaction.commit().await.map_err(error::of)?;
     Ok(operated)
@@ -135,6 +140,7 @@ async fn moved(
         .bind(step.to.is_final())
         .bind(step.error)
         .bind(step.is_reset)
+        .bind(step.output)
         .fetch_one(&mut *connection)
         .await
         .map_err(error::of)?;

@@ -4,15 +4,17 @@ use sqlx::{Connection, SqliteConnection};
 
 use super::{error, fan_out, history, submit};
 use crate::domain::{
-    Operator, OriginToken, Payload, StepName, Task, TaskFacts, TaskId, TaskState, Verb, VerbError,
+    Operator, OriginToken, Payload, StepName, Task, TaskFacts, TaskId, TaskState, Verb,
 };
 use crate::store::durable_row::{EndedRow, ended_rows};
 use crate::store::row::{FactsRow, TaskRow, facts_columns, task_columns};
 use crate::store::time::Time;
-use crate::store::verb::{FoundRow, Move, NewEntry, Plan, copy, not_copied, plan, unread};
+use crate::store::verb::{
+    FoundRow, Move, NewEntry, Plan, copy, not_copied, plan, skipped_itself, unread,
+};
 use crate::store::{Operated, StoreError};
 
-const FIND: &str = "select state, error from task where id = ?1";
+const FIND: &str = "select state, error, fan_out from task where id = ?1";
 
 const TASK: &str = concat!("select ", task_columns!(), " from task where id = ?1");
 
@@ -36,7 +38,8 @@ const MOVE: &str = concat!(
         state = ?3,
         ready_at = case when ?3 = ?4 then ?8 else ready_at end,
         finished_at = case when ?5 then ?8 end,
-        error = ifnull(?6, error),
+        error = case when ?9 is null then ifnull(?6, error) end,
+        output = ifnull(?9, output),
         failures = case when ?7 then 0 else failures end,
         crashes = case when ?7 then 0 else crashes end,
         suspicions = case when ?7 then 0 else suspicions end
@@ -69,12 +72,15 @@ pub(super) async fn operate(
     let operated = match plan(verb, &found)? {
         Err(answer) => return Ok(answer),
         Ok(Plan::Copy(id, origin)) => copied(&mut transaction, task, (id, origin), by, now).await?,
-        Ok(Plan::Move(step)) => {
+        Ok(Plan::Move(mut step)) => {
             let failed = found.step();
             match verb {
                 Verb::Skip { output } => {
                     if !skip_step(&mut transaction, task, failed.as_ref(), output).await? {
-                        return Ok(Operated::Refused(VerbError::NoStep));
+                        step = match skipped_itself(&found, output)? {
+                            Ok(step) => step,
+                            Err(answer) => return Ok(answer),
+                        };
                     }
                 }
                 Verb::Resume | Verb::Retry { .. } => {
@@ -85,8 +91,9 @@ pub(super) async fn operate(
             moved(&mut transaction, task, step, now).await?
         }
     };
-    if let Operated::Moved { .. } = operated {
-        history::enter(&mut transaction, NewEntry::moved(task, verb, by), now).await?;
+    if let Operated::Moved { task: facts, .. } = &operated {
+        let entry = NewEntry::moved(facts, &found, verb, by);
+        history::enter(&mut transaction, entry, now).await?;
     }
     transaction.commit().await.map_err(error::of)?;
     Ok(operated)
@@ -145,6 +152,7 @@ async fn moved(
         .bind(step.error)
         .bind(step.is_reset)
         .bind(now)
+        .bind(step.output)
         .fetch_one(&mut *connection)
         .await
         .map_err(error::of)?;

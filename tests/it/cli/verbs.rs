@@ -55,7 +55,7 @@ async fn a_paused_task_is_resumed_retried_and_given_up() {
         .await;
     insta::assert_snapshot!(said + &retried + &abandoned, @r#"
     $ longshore task skip [id] --returns 1
-    ! error: no step of the task failed: resume or abandon it
+    ! error: no step of the task failed, and it is no step of another: resume or abandon it
     = 1
     $ longshore task resume [id] --by bob
     ! resumed: it is ready now

@@ -477,7 +477,7 @@ async fn a_step_is_tried_again_as_its_policy_says_and_waits_without_a_slot(world
         .with_fn("stubborn", move |context: Context, (): ()| {
             let count = count.clone();
             async move {
-                let pause = Duration::from_millis(100);
+                let pause = Duration::from_secs(1);
                 let retry = RetryPolicy::new(3, pause, pause)?;
                 context
                     .step_with_retry("try", retry, || {

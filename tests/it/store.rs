@@ -75,6 +75,13 @@ store_contract! {
         a_released_task_is_ready_again,
         concurrent_batches_do_not_wait_in_a_circle,
     }
+    signalling {
+        a_signal_that_came_before_the_suspension_wakes_at_once,
+        only_the_signal_that_is_waited_for_wakes,
+        a_signal_with_a_known_key_is_one_and_wakes_nobody,
+        a_stale_attempt_takes_no_signal,
+        a_signal_that_nobody_can_take_is_not_stored,
+    }
     cancelling {
         cancelling_reaches_the_whole_tree,
         cancelling_an_unknown_or_final_task_says_so,
@@ -174,6 +181,7 @@ store_contract! {
     auditing {
         what_the_store_itself_writes_breaks_no_rule,
         each_violation_is_found_and_nothing_else,
+        sub_tasks_that_are_counted_wrongly_are_found,
         a_stray_timer_or_request_is_found,
         what_is_unreadable_is_found_with_its_column,
         what_is_safe_is_repaired,

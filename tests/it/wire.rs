@@ -359,7 +359,6 @@ async fn a_signal_by_message_wakes_the_task_that_waits_and_sent_twice_it_is_one(
     for _ in 0..2 {
         client.signal("signal", &signal).await;
     }
-    fleet.is_idle().await;
     let data = signal["data"].as_object_mut().unwrap();
     data.remove("key");
     data["payload"] = json!({"by": "bob"});
@@ -371,11 +370,11 @@ async fn a_signal_by_message_wakes_the_task_that_waits_and_sent_twice_it_is_one(
     let payload = &example("signal")["data"]["payload"];
     assert_eq!(task["output"], json!([payload, {"by": "bob"}]));
     assert_eq!(task["attempt"], 3);
-    fleet.is_idle().await;
     client.close().await;
     assert_eq!(executor.drain(PATIENCE).await.given_back, 0);
     drop(executor);
     runtime.stop().await;
+    fleet.is_idle().await;
     drop(stranger);
 }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use longshore::domain::limits::AUDIT_MAX;
 use longshore::domain::{
-    Audit, AuditDepth, Delivery, Ending, Failure, Subject, Submission, TaskId, TaskState,
-    ViolationKind as Kind, unannounced,
+    Attempt, Audit, AuditDepth, Delivery, Ending, Failure, FanOutPlace, FanOutPlan, NewTask,
+    StepName, Subject, Submission, TaskId, TaskState, ViolationKind as Kind, unannounced,
 };
+use longshore::store::{Spawn, Spawned};
 use uuid::Uuid;
 
 use super::World;
@@ -245,6 +246,41 @@ pub(crate) async fn each_violation_is_found_and_nothing_else(world: &World) {
         assert_eq!(broken(world).await, [(*kind, task)], "{name}: {meddling}");
         world.sql("delete from timer; delete from task").await;
     }
+}
+
+pub(crate) async fn sub_tasks_that_are_counted_wrongly_are_found(world: &World) {
+    let (executor, parent) = world.running(echo()).await;
+    let name = StepName::new("parts").unwrap();
+    let place = |place| FanOutPlace {
+        parent,
+        name: name.clone(),
+        place,
+    };
+    let subtasks = (0..2).map(|number| NewTask {
+        fan_out: Some(place(number)),
+        ..new(below(parent))
+    });
+    let spawn = Spawn {
+        parent,
+        attempt: Attempt(1),
+        name: name.clone(),
+        plan: FanOutPlan::default(),
+        subtasks: subtasks.collect(),
+        place: Some(0),
+    };
+    let spawned = world.store.spawn(executor, &spawn).await.unwrap();
+    assert!(matches!(spawned, Spawned::Stored(tasks) if tasks.len() == 2));
+    assert_eq!(broken(world).await, []);
+    for (wrong, right) in [
+        ("open = open + 1", "open = open - 1"),
+        ("open = open - 1", "open = open + 1"),
+        ("stored = stored + 1", "stored = stored - 1"),
+    ] {
+        world.sql(&format!("update fan_out set {wrong}")).await;
+        assert_eq!(broken(world).await, [(Kind::FanOut, parent)], "{wrong}");
+        world.sql(&format!("update fan_out set {right}")).await;
+    }
+    assert_eq!(broken(world).await, []);
 }
 
 pub(crate) async fn a_stray_timer_or_request_is_found(world: &World) {

@@ -11,6 +11,7 @@ pub(crate) mod progressing;
 pub(crate) mod reading;
 pub(crate) mod schedule_policies;
 pub(crate) mod scheduling;
+pub(crate) mod signalling;
 pub(crate) mod submitting;
 pub(crate) mod times;
 mod world;

@@ -247,6 +247,11 @@ pub(crate) async fn a_time_that_has_fired_fires_never_again(world: &World) {
     assert_eq!((fired.created.len(), fired.looked_at), (0, 1));
     assert_eq!(found(world, "h").await.last_task, Some(task));
     assert_eq!(states(world, "h").await, [FiringState::Fired]);
+    // Its task may be deleted by now, and then only the firing tells.
+    world.sql("delete from task").await;
+    due_since(world, "h", due_at).await;
+    assert_eq!(fire(world).await.created, []);
+    assert_eq!(states(world, "h").await, [FiringState::Fired]);
 }
 
 pub(crate) async fn housekeepers_that_look_at_once_fire_each_schedule_once(world: &World) {

@@ -3,6 +3,7 @@
 mod callbacks;
 mod follow;
 mod health;
+mod origin;
 mod problem;
 mod request;
 mod schedules;
@@ -84,6 +85,7 @@ pub fn router(app: App) -> Router {
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
         .layer(DefaultBodyLimit::max(body_bytes_max))
+        .layer(axum::middleware::from_fn(origin::check))
         .with_state(app)
 }
 

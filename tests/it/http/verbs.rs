@@ -238,3 +238,19 @@ async fn who_acts_is_a_short_name() {
     assert_eq!(history(&server, &task).await, Vec::<Value>::new());
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_page_of_another_site_changes_nothing() {
+    let server = Server::start().await;
+    let task = paused(&server).await;
+    let path = format!("/v1/tasks/{task}/resume");
+    let foreign = server.door.request(Method::POST, &path);
+    let foreign = Answer::of(foreign.header("sec-fetch-site", "cross-site")).await;
+    assert_eq!(foreign.status, 403, "{}", foreign.text);
+    assert_eq!(text(&foreign.body, "title"), "Forbidden");
+    assert_eq!(history(&server, &task).await, Vec::<Value>::new());
+    let own = server.door.request(Method::POST, &path);
+    let own = Answer::of(own.header("sec-fetch-site", "same-origin")).await;
+    assert_eq!(own.status, 200, "{}", own.text);
+    server.stop().await;
+}

@@ -60,7 +60,8 @@ pub(super) async fn submit(stand: &Stand, client: &Client, tasks: usize) -> Resu
         .map(|_| client.submit(submission.clone()))
         .buffer_unordered(SUBMITS);
     while let Some(receipt) = submits.next().await {
-        tracing::trace!(task.id = %receipt?.task.id, "Submitted");
+        let receipt = receipt?;
+        tracing::trace!(task.id = %receipt.task.id, "Submitted");
     }
     Ok(())
 }

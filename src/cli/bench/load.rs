@@ -95,7 +95,8 @@ async fn submit(
                 tasks_per_s: rate(stored, elapsed()),
             }),
             Some(receipt) = submits.next() => {
-                tracing::trace!(task.id = %receipt?.task.id, "Submitted");
+                let receipt = receipt?;
+                tracing::trace!(task.id = %receipt.task.id, "Submitted");
                 stored += 1;
             }
             () = clock.sleep(TICK) => {}

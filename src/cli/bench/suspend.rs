@@ -133,7 +133,8 @@ async fn wake(client: &Client, task: TaskId) -> Result<(), Complaint> {
     };
     let sent = client.signal(signal);
     let (sent, ended) = futures_util::join!(sent, client.wait(task, PATIENCE));
-    tracing::trace!(answer = ?sent?, "Sent a signal");
+    let answer = sent?;
+    tracing::trace!(?answer, "Sent a signal");
     let ended = ended?.into_task();
     if ended.state == TaskState::Succeeded {
         return Ok(());

@@ -76,7 +76,7 @@ impl Speaker {
             by_origin
                 .entry(origin)
                 .or_default()
-                .push(event.to_envelope());
+                .push(event.into_envelope());
         }
         let pack = |(origin, events): (Option<&OriginToken>, Vec<Envelope<EventData>>)| {
             let key = format!("{}.results", origin.map_or(NO_ORIGIN, OriginToken::as_str));

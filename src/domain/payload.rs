@@ -129,7 +129,13 @@ impl Payload {
     pub fn decode<T: DeserializeOwned>(
         &self,
     ) -> Result<T, serde_path_to_error::Error<serde_json::Error>> {
-        serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(self.as_str()))
+        // Nearly every input can be read; to know the path of an error each step on the way is written down.
+        match serde_json::from_str(self.as_str()) {
+            Ok(value) => Ok(value),
+            Err(_) => serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(
+                self.as_str(),
+            )),
+        }
     }
 
     fn checked(raw: Box<RawValue>, limits: PayloadLimits) -> Result<Self, PayloadError> {

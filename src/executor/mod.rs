@@ -164,6 +164,8 @@ impl Shared {
     /// Starts work on one task. It ends by itself, or is dropped where it stands when the executor is abandoned.
     fn spawn_attempt(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
         let abandoned = self.abandoned.clone();
+        // Some kilobytes, which would be moved from hand to hand half a dozen times until it stands where it is polled.
+        let work = Box::pin(work);
         self.attempts.spawn(async move {
             tokio::select! {
                 biased; // What has just ended counts.

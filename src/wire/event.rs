@@ -260,16 +260,21 @@ impl Event {
 
     /// The envelope that carries it.
     pub fn to_envelope(&self) -> Envelope<EventData> {
+        self.clone().into_envelope()
+    }
+
+    /// The envelope that carries it.
+    pub fn into_envelope(self) -> Envelope<EventData> {
         Envelope {
             specversion: "1.0".to_owned(),
-            id: self.id.clone(),
-            source: self.source.clone(),
+            id: self.id,
+            source: self.source,
             type_name: self.kind.type_name(),
             subject: self.task.to_string(),
             time: self.time,
             datacontenttype: Some("application/json".to_owned()),
             traceparent: None,
-            data: self.data.clone(),
+            data: self.data,
         }
     }
 

@@ -63,6 +63,14 @@ fn place(path: &str) -> String {
 ///
 /// [`WireError::Shape`] with the path; an unknown field comes with the nearest known one.
 pub fn parse<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T, WireError> {
+    // Nearly everything can be read; to know the path of an error each step on the way is written down.
+    match serde_json::from_slice(json) {
+        Ok(value) => Ok(value),
+        Err(_) => parse_with_path(json),
+    }
+}
+
+fn parse_with_path<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T, WireError> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();

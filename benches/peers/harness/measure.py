@@ -17,7 +17,7 @@ PAYLOAD = json.dumps({"text": "all hands on deck, the ship is in. " * 6, "number
 # How often the finished tasks are counted, how long none may finish, and how long a client may take.
 LOOK_S = 0.002
 PATIENCE_S = 30
-CLIENT_PATIENCE_S = 180
+CLIENT_PATIENCE_S = 300
 
 # Where the tally is kept: in memory, so that counting costs no disk.
 MEMORY = "/dev/shm"

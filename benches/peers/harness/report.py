@@ -34,6 +34,12 @@ def failures(results):
     return [run for run in results["runs"] if "error" in run]
 
 
+def others_cores(results):
+    """How many cores processes had that do not belong here, as the median of the drains."""
+    found = [run["others_cores"] for run in results["runs"] if "others_cores" in run]
+    return statistics.median(found) if found else 0.0
+
+
 class Row:
     """All runs of one system."""
 
@@ -138,8 +144,8 @@ def markdown(results, plot):
     """The section of the documentation."""
     about, found = results["about"], rows(results)
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    others = [run["others_cores"] for run in results["runs"] if "others_cores" in run]
-    quiet = f"{statistics.median(others):.2f} (at most {max(others):.2f})" if others else "not known"
+    most = max((run.get("others_cores", 0.0) for run in results["runs"]), default=0.0)
+    quiet = f"{others_cores(results):.2f} (at most {most:.2f})"
     tasks = ", ".join(f"{row.system.short} {row.runs[0].get('tasks', 0):,}" for row in found)
     waits = ", ".join(f"{row.system.short} {row.system.waits}" for row in found if row.values("p50_ms"))
     rounds = "one round" if about["rounds"] == 1 else f"medians of {about['rounds']} rounds (smallest–largest)"

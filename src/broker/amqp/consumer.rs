@@ -4,25 +4,26 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use futures_util::stream::{SelectAll, StreamExt};
-use futures_util::{FutureExt, Stream, stream};
+use futures_util::{Stream, stream};
 use lapin::Channel;
 use lapin::message::Delivery as LapinDelivery;
 use lapin::options::{
-    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions,
-    QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+    BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions,
+    QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::super::topology::{self, Binding, DEATHS, HISTORY, SIGNALS, SUBMISSIONS};
-use super::super::{BrokerError, Credit, Delivery, Settle, Since, Source};
+use super::super::{BrokerError, Credit, Delivery, Since, Source};
 use super::Links;
 use super::credit::{Step, Tag, step};
 use super::link::Link;
 use super::status::Status;
 use super::token;
 use super::trouble::Trouble;
+use super::unacked::Unacked;
 use crate::clock::{Clock, Pauses};
 
 /// The argument of a stream's consumer that says where to begin, and the header that says where one is.
@@ -125,13 +126,15 @@ impl Consumer {
 
     async fn consume_on(&mut self, link: &Arc<Link>) -> End {
         let channel = match link.consuming_channel().await {
-            Ok(channel) => Arc::new(channel),
+            Ok(channel) => channel,
             Err(trouble) => return End::Trouble(trouble),
         };
+        let unacked = Unacked::new(channel.clone());
         let end = match self.declare(link, &channel).await {
-            Ok(()) => self.follow(link, &channel).await,
+            Ok(()) => self.follow(link, &channel, &unacked).await,
             Err(trouble) => End::Trouble(trouble),
         };
+        unacked.flush();
         if !link.is_failed() && channel.status().connected() {
             let outlives = self.source.token_of().is_some();
             if matches!(end, End::Done) && !self.own_bindings().is_empty() && !outlives {
@@ -197,7 +200,7 @@ impl Consumer {
     }
 
     /// Keeps the credit that is asked for, and hands over what comes.
-    async fn follow(&mut self, link: &Arc<Link>, channel: &Arc<Channel>) -> End {
+    async fn follow(&mut self, link: &Arc<Link>, channel: &Channel, unacked: &Arc<Unacked>) -> End {
         let mut tags = Tags::default();
         let mut incoming = SelectAll::new();
         let mut is_taken_up = false;
@@ -216,6 +219,7 @@ impl Consumer {
                 }
                 Some(Step::Cancel(place)) => {
                     let tag = tags.cancel(place);
+                    unacked.flush();
                     let options = BasicCancelOptions::default();
                     let cancel = channel.basic_cancel(tag.name().into(), options);
                     if let Err(trouble) = link.call(cancel).await {
@@ -231,7 +235,7 @@ impl Consumer {
             }
             tokio::select! {
                 Some((tag, item)) = incoming.next(), if !incoming.is_empty() => match item {
-                    Some(Ok(delivery)) => self.hand_over(channel, &tag, delivery).await,
+                    Some(Ok(delivery)) => self.hand_over(unacked, &tag, delivery).await,
                     Some(Err(error)) => return End::Trouble(error.into()),
                     None if tag.is_cancelled() => tags.ended(&tag),
                     None => {
@@ -275,13 +279,8 @@ impl Consumer {
         Ok(Box::pin(items.map(move |item| (Arc::clone(&tag), item))))
     }
 
-    async fn hand_over(&mut self, channel: &Arc<Channel>, tag: &Arc<Tag>, delivery: LapinDelivery) {
-        tag.lend();
-        let settle = Box::new(Lent {
-            channel: Arc::clone(channel),
-            tag: Arc::clone(tag),
-            delivery: delivery.delivery_tag,
-        });
+    async fn hand_over(&mut self, unacked: &Arc<Unacked>, tag: &Arc<Tag>, delivery: LapinDelivery) {
+        let settle = unacked.lend(delivery.delivery_tag, tag);
         let offset = if let Source::History(since) = &mut self.source {
             let offset = offset_of(&delivery);
             // A stream is read in chunks: it may begin before the offset that was asked for.
@@ -366,37 +365,6 @@ impl Tags {
     fn ended(&mut self, tag: &Arc<Tag>) {
         self.ending.retain(|ending| !Arc::ptr_eq(ending, tag));
         self.old.push(Arc::clone(tag));
-    }
-}
-
-/// A delivery that the broker waits for. Settling queues a frame and returns: nobody waits for it to be
-/// written, and on a channel that is gone it does nothing.
-struct Lent {
-    channel: Arc<Channel>,
-    tag: Arc<Tag>,
-    delivery: u64,
-}
-
-impl Settle for Lent {
-    fn ack(self: Box<Self>) {
-        let options = BasicAckOptions::default();
-        // The first poll queues the frame.
-        drop(
-            self.channel
-                .basic_ack(self.delivery, options)
-                .now_or_never(),
-        );
-        self.tag.settled();
-    }
-
-    fn reject(self: Box<Self>) {
-        let options = BasicRejectOptions { requeue: false };
-        drop(
-            self.channel
-                .basic_reject(self.delivery, options)
-                .now_or_never(),
-        );
-        self.tag.settled();
     }
 }
 

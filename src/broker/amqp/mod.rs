@@ -14,6 +14,7 @@ mod status;
 mod supervisor;
 mod token;
 mod trouble;
+mod unacked;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -186,6 +186,13 @@ pub(super) enum ExecutorVerb {
     Run(ExecutorFlags),
     /// Lists executors, the newest first.
     List,
+    /// Asks an executor to drain, as SIGTERM does: it takes nothing new, ends what runs, and stops.
+    ///
+    /// It is asked through the broker, by a user that may write to `longshore.control`: `longshore-operator`.
+    Drain {
+        /// The executor's id.
+        id: String,
+    },
 }
 
 #[derive(Debug, Args, Clone, Default)]

@@ -11,6 +11,7 @@ mod servers;
 mod settings;
 mod store;
 mod task;
+mod top;
 mod verbs;
 mod why;
 mod workflow;

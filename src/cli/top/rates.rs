@@ -86,9 +86,7 @@ impl Rates {
     pub(super) fn per_second(&self, seconds: u32) -> Option<PerSecond> {
         let seconds = u64::from(seconds.min(SECONDS)).min(self.current);
         let seconds = u32::try_from(seconds).ok().filter(|count| *count > 0)?;
-        let sum = self
-            .last(seconds)
-            .fold(Counts::default(), |sum, counts| sum.plus(counts));
+        let sum = self.last(seconds).fold(Counts::default(), Counts::plus);
         let average = |count| f64::from(count) / f64::from(seconds);
         Some(PerSecond {
             created: average(sum.created),

@@ -8,6 +8,10 @@ pub(in crate::cli::top) struct Theme {
     has_colours: bool,
 }
 
+#[expect(
+    clippy::unused_self,
+    reason = "a theme is asked for each look, also for those without a colour"
+)]
 impl Theme {
     pub(in crate::cli::top) const fn new(no_colour: bool) -> Self {
         Self {

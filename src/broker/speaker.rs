@@ -9,7 +9,7 @@ use super::topology::nudge_key;
 use super::{Content, Ingress, Message};
 use crate::clock::Clock;
 use crate::domain::{ExecutorId, OriginToken, Progress, TaskFacts, TaskId, WebId};
-use crate::wire::{Envelope, Event, EventData, EventKind, ProgressJson};
+use crate::wire::{Envelope, Event, EventData, EventKind, ProgressJson, drain_envelope};
 
 /// The key of results that no web server waits for.
 const NO_ORIGIN: &str = "none";
@@ -168,6 +168,14 @@ impl Speaker {
         };
         let way = (Ingress::Control, nudge_key(executor));
         self.about(way, EventKind::Signalled, task, data)
+    }
+
+    /// The wish that `executor` drain, to itself. An operator's to say: a web server may not write to that exchange.
+    pub fn drain(&self, executor: ExecutorId) -> Message {
+        let id = self.next_id();
+        let envelope = drain_envelope(executor, id.clone(), &self.source, self.clock.now());
+        let key = nudge_key(executor);
+        message(Ingress::Control, key, id, Content::Event, &envelope)
     }
 
     fn about(

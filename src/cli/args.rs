@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use super::bench::BenchArgs;
 use super::output::Format;
 use super::schedule::ScheduleVerb;
+use super::top::TopArgs;
 use crate::config::{Config, ConfigError, Loaded, env};
 use crate::domain::Verb;
 
@@ -112,6 +113,18 @@ pub(super) enum Command {
     },
     /// Listens to everything that happens: every event of the four flows, live.
     Tap(TapArgs),
+    /// Watches queues, executors, tasks and events on one screen, with keys to act on them.
+    ///
+    /// Counts and ages come from the store; rates and latencies from the events that the broker brings, over the last
+    /// minute. `?` tells the keys. Without a terminal, with `--once` or with `-o json` it writes what is to be seen once,
+    /// after it has listened for the interval, and ends.
+    #[command(after_help = "Examples:\n  \
+        longshore top\n  \
+        longshore top --interval 5\n  \
+        longshore top --broker none          # what the store knows\n  \
+        longshore top --once                 # tables, for a report\n  \
+        longshore top -o json | jq '.queues[] | select(.ready > 1000) | .name'")]
+    Top(TopArgs),
     /// Prepares the store.
     Db {
         #[command(subcommand)]
@@ -192,6 +205,13 @@ pub(super) enum ExecutorVerb {
     Run(ExecutorFlags),
     /// Lists executors, the newest first.
     List,
+    /// Asks an executor to drain, as SIGTERM does: it takes nothing new, ends what runs, and stops.
+    ///
+    /// It is asked through the broker, by a user that may write to `longshore.control`: `longshore-operator`.
+    Drain {
+        /// The executor's id.
+        id: String,
+    },
 }
 
 #[derive(Debug, Args, Clone, Default)]

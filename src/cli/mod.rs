@@ -23,6 +23,7 @@ mod status;
 mod submission;
 mod tap;
 mod task;
+mod top;
 mod verbs;
 mod web;
 mod workflow;
@@ -95,6 +96,7 @@ async fn carry_out(cli: Cli, output: Output) -> Result<ExitStatus, Complaint> {
         Command::Queue { verb } => queue::run(&common, verb, output).await,
         Command::Schedule { verb } => Box::pin(schedule::run(&common, verb, output)).await,
         Command::Tap(args) => tap::run(&common, args, output).await,
+        Command::Top(args) => Box::pin(top::run(&common, &args, output)).await,
         Command::Db { verb } => db::run(&common, verb, output).await,
         Command::Broker { verb } => broker::run(&common, verb, output).await,
         Command::Config { verb } => config::run(&common, &verb, output),

@@ -83,13 +83,16 @@ pub(super) fn registry(config: &Config, runtime: &Runtime) -> Registry {
     )
 }
 
-/// Waits for the first signal, then drains; the second signal stops at once and hands the tasks back.
+/// Waits for the first signal, or an operator's wish, then drains; the next signal stops at once and hands the tasks back.
 pub(super) async fn until_drained(
     config: &Config,
     executor: RunningExecutor,
     shutdown: &mut Shutdown,
 ) {
-    shutdown.asked().await;
+    tokio::select! {
+        () = shutdown.asked() => {}
+        () = executor.drain_asked() => {}
+    }
     let (running, limit) = (executor.running(), config.executor.drain_timeout);
     let limit_words = super::output::duration(limit);
     tracing::info!(

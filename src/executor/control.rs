@@ -13,7 +13,7 @@ use crate::domain::{
     VerbError, note,
 };
 use crate::store::{Cancelled, Operated, Signalled, StoreError};
-use crate::wire::{Event, EventKind, parse_events};
+use crate::wire::{Event, EventKind, parse_drain, parse_events};
 
 /// Signals that may be carried out at once.
 pub(super) const CREDIT: Credit = 32;
@@ -46,6 +46,10 @@ pub(super) async fn carry_out(shared: &Arc<Shared>, delivery: Delivery) {
     let events = match parse_events(&delivery.body) {
         Ok(events) => events,
         Err(error) => {
+            if let Some(executor) = parse_drain(&delivery.body) {
+                ask_to_drain(shared, executor);
+                return delivery.ack();
+            }
             tracing::warn!(error = %error, message.key = delivery.key, "A signal cannot be read: to the dead");
             return delivery.reject();
         }
@@ -121,6 +125,15 @@ async fn carry_out_one(shared: &Arc<Shared>, event: &Event) -> Option<Result<(),
         }
     };
     Some(answer)
+}
+
+/// An operator wants an executor to drain. When that is another it is gone: the broker found nobody to tell, and its wish
+/// came back as a signal.
+fn ask_to_drain(shared: &Arc<Shared>, executor: ExecutorId) {
+    if executor == shared.id {
+        tracing::info!(executor.id = %executor, "An operator asks this executor to drain");
+        shared.drain_asked.cancel();
+    }
 }
 
 /// The signal that an event brings.

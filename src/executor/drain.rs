@@ -24,6 +24,15 @@ pub struct Drained {
 }
 
 impl Executor {
+    /// Resolves when an operator has asked this executor to drain; whoever owns it then calls [`Executor::drain`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: what was asked stays asked.
+    pub async fn drain_asked(&self) {
+        self.shared.drain_asked.cancelled().await;
+    }
+
     /// Takes no new task, waits at most `limit` for those that run, and gives back the others to be run
     /// elsewhere. It says every few seconds what it waits for.
     ///

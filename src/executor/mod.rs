@@ -154,6 +154,8 @@ struct Shared {
     /// Told when the store may have given this executor a task that nobody here runs.
     doubt: Notify,
     attempts: Background,
+    /// Cancelled when an operator asks this executor to drain.
+    drain_asked: CancellationToken,
     /// Cancelled when what still runs is dropped where it stands.
     abandoned: CancellationToken,
     scheduled: Arc<Notify>,
@@ -286,6 +288,7 @@ impl Executor {
             trial: Semaphore::new(1),
             doubt: Notify::new(),
             attempts,
+            drain_asked: CancellationToken::new(),
             abandoned: CancellationToken::new(),
             scheduled,
             limits,

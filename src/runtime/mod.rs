@@ -351,6 +351,15 @@ impl RunningExecutor {
         self.executor.running()
     }
 
+    /// As [`Executor::drain_asked`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: what was asked stays asked.
+    pub async fn drain_asked(&self) {
+        self.executor.drain_asked().await;
+    }
+
     /// As [`Executor::drain`]; housekeeping ends with it.
     ///
     /// # Cancel safety

@@ -16,6 +16,7 @@ mod failure;
 mod group;
 mod listed;
 mod log;
+mod overview;
 pub mod postgres;
 mod progress;
 mod row;
@@ -42,6 +43,7 @@ pub use durable::{
 pub use error::StoreError;
 pub use group::{GroupCommit, Grouped};
 pub use listed::{Listed, Unreadable};
+pub use overview::{OpenTask, Overview, QueueOverview};
 pub use schedule::{
     Fired, ScheduleCreated, ScheduleList, ScheduleRefusal, SchedulesListed, Triggered,
     UnreadableSchedule,
@@ -196,6 +198,11 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Every queue, sorted by name, with how many of its tasks are in which open state.
     async fn queues(&self) -> Result<Vec<QueueRecord>, StoreError>;
+
+    /// Everything that is open, at a glance: counts, executors, and up to `limit` tasks that are `paused`, `running` and
+    /// `ready` each. A task whose row cannot be read is counted and not told. Scans the tasks up to four times; for
+    /// people.
+    async fn overview(&self, limit: usize) -> Result<Overview, StoreError>;
 
     /// One task; [`StoreError::Corrupt`] when its row cannot be read.
     async fn task(&self, task: TaskId) -> Result<Option<Task>, StoreError>;

@@ -4,6 +4,7 @@
 //! **Invariant:** pure, like `domain`, of which it is the outside. Domain types do not derive `Serialize`,
 //! so a rename inside breaks nobody.
 
+mod drain;
 mod event;
 mod fleet;
 mod history;
@@ -15,6 +16,7 @@ mod submission;
 mod task;
 mod why;
 
+pub use drain::{DrainData, drain_envelope, parse_drain};
 pub use event::{Envelope, Event, EventData, EventKind, parse_events};
 pub use fleet::{ExecutorJson, QueueJson};
 pub use history::{HistoryJson, HistoryPage};

@@ -201,6 +201,8 @@ store_contract! {
         a_tree_lists_parents_before_children,
         what_stands_before_a_task_is_counted,
         queues_count_what_is_open,
+        an_overview_tells_what_is_open,
+        an_overview_is_not_hidden_by_a_broken_row,
         log_chunks_are_kept_once_and_in_order,
         log_chunks_of_an_unknown_task_are_dropped,
         migrating_again_changes_nothing,

@@ -38,6 +38,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["src/cli/"]),
     ("backoff", &["src/clock/pause.rs"]),
     ("toml", &["src/config/file.rs"]),
+    ("ratatui", &["src/cli/top/"]),
     ("serde_saphyr", &["src/cli/workflow.rs"]),
 ];
 

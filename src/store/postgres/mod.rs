@@ -18,6 +18,7 @@ mod housekeeping;
 mod list;
 mod operate;
 mod outage;
+mod overview;
 mod progress;
 mod read;
 mod schedules;
@@ -46,9 +47,9 @@ use self::connections::{Connections, call};
 use self::outage::Outage;
 use self::submit::Statements;
 use super::{
-    Below, Cancelled, Due, Fired, IdleFound, IdleLook, List, Listed, Operated, Recorded, Renewal,
-    SCHEMA_VERSION, ScheduleCreated, ScheduleList, SchedulesListed, Settled, Signalled, Spawn,
-    Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver, TookSignal,
+    Below, Cancelled, Due, Fired, IdleFound, IdleLook, List, Listed, Operated, Overview, Recorded,
+    Renewal, SCHEMA_VERSION, ScheduleCreated, ScheduleList, SchedulesListed, Settled, Signalled,
+    Spawn, Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver, TookSignal,
     Triggered,
 };
 use crate::domain::limits::BATCH_MAX;
@@ -264,6 +265,10 @@ impl Store for PostgresStore {
 
     async fn queues(&self) -> Result<Vec<QueueRecord>, StoreError> {
         call!(self.readers, read::queues())
+    }
+
+    async fn overview(&self, limit: usize) -> Result<Overview, StoreError> {
+        call!(self.readers, overview::overview(limit))
     }
 
     async fn task(&self, task: TaskId) -> Result<Option<Task>, StoreError> {

@@ -17,6 +17,7 @@ mod history;
 mod housekeeping;
 mod list;
 mod operate;
+mod overview;
 mod pools;
 mod progress;
 mod read;
@@ -43,9 +44,9 @@ use uuid::Uuid;
 use self::pools::{ACQUIRE_MAX, connection, lazy_pool, pool, read_only};
 use super::time::Time;
 use super::{
-    Below, Cancelled, Due, Fired, IdleFound, IdleLook, List, Listed, Operated, Recorded, Renewal,
-    SCHEMA_VERSION, ScheduleCreated, ScheduleList, SchedulesListed, Settled, Signalled, Spawn,
-    Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver, TookSignal,
+    Below, Cancelled, Due, Fired, IdleFound, IdleLook, List, Listed, Operated, Overview, Recorded,
+    Renewal, SCHEMA_VERSION, ScheduleCreated, ScheduleList, SchedulesListed, Settled, Signalled,
+    Spawn, Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver, TookSignal,
     Triggered,
 };
 use crate::clock::{Clock, SystemClock};
@@ -345,6 +346,10 @@ impl Store for SqliteStore {
 
     async fn queues(&self) -> Result<Vec<QueueRecord>, StoreError> {
         call!(self.readers, read::queues())
+    }
+
+    async fn overview(&self, limit: usize) -> Result<Overview, StoreError> {
+        call!(self.readers, overview::overview(limit, self.now()))
     }
 
     async fn task(&self, task: TaskId) -> Result<Option<Task>, StoreError> {

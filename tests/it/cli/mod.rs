@@ -13,6 +13,7 @@ mod settings;
 mod signal;
 mod store;
 mod task;
+mod top;
 mod verbs;
 mod why;
 mod workflow;

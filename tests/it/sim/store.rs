@@ -13,9 +13,9 @@ use longshore::domain::{
     StepRecord, Task, TaskId, Verb, Violation,
 };
 use longshore::store::{
-    Below, Cancelled, Due, Fired, IdleFound, IdleLook, List, Listed, Operated, Recorded, Renewal,
-    ScheduleCreated, ScheduleList, SchedulesListed, Settled, Signalled, Spawn, Spawned, Store,
-    StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver, TookSignal, Triggered,
+    Below, Cancelled, Due, Fired, IdleFound, IdleLook, List, Listed, Operated, Overview, Recorded,
+    Renewal, ScheduleCreated, ScheduleList, SchedulesListed, Settled, Signalled, Spawn, Spawned,
+    Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver, TookSignal, Triggered,
 };
 
 use super::hub::Hub;
@@ -338,6 +338,10 @@ impl Store for SimStore {
 
     async fn queues(&self) -> Result<Vec<QueueRecord>, StoreError> {
         self.read("queues", self.store().queues()).await
+    }
+
+    async fn overview(&self, limit: usize) -> Result<Overview, StoreError> {
+        self.read("overview", self.store().overview(limit)).await
     }
 
     async fn task(&self, task: TaskId) -> Result<Option<Task>, StoreError> {

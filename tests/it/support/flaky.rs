@@ -13,9 +13,9 @@ use longshore::domain::{
     TaskId, Verb, Violation,
 };
 use longshore::store::{
-    Below, Cancelled, Due, Fired, IdleFound, IdleLook, List, Listed, Operated, Recorded, Renewal,
-    ScheduleCreated, ScheduleList, SchedulesListed, Settled, Signalled, Spawn, Spawned, Store,
-    StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver, TookSignal, Triggered,
+    Below, Cancelled, Due, Fired, IdleFound, IdleLook, List, Listed, Operated, Overview, Recorded,
+    Renewal, ScheduleCreated, ScheduleList, SchedulesListed, Settled, Signalled, Spawn, Spawned,
+    Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver, TookSignal, Triggered,
 };
 
 /// A store whose answers get lost, as often as a test says.
@@ -210,6 +210,10 @@ impl Store for Flaky {
 
     async fn queues(&self) -> Result<Vec<QueueRecord>, StoreError> {
         self.pass("queues", self.store.queues().await)
+    }
+
+    async fn overview(&self, limit: usize) -> Result<Overview, StoreError> {
+        self.pass("overview", self.store.overview(limit).await)
     }
 
     async fn task(&self, task: TaskId) -> Result<Option<Task>, StoreError> {

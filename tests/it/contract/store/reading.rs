@@ -192,6 +192,60 @@ pub(crate) async fn queues_count_what_is_open(world: &World) {
     );
 }
 
+pub(crate) async fn an_overview_tells_what_is_open(world: &World) {
+    world.store.create_queue(&queue("bulk")).await.unwrap();
+    let before = world.store.identity().await.unwrap().now;
+    let waiting = world.ready(3).await;
+    let scheduled = Submission {
+        run_at: Some(later(3600)),
+        ..echo()
+    };
+    world.submit_one(scheduled).await;
+    let (executor, done) = world.running(echo().on_queue(queue("bulk"))).await;
+    drop(world.settle(executor, done, 1, succeeded()).await);
+    let (executor, running) = world.running(echo().on_queue(queue("bulk"))).await;
+    let seen = world.store.overview(2).await.unwrap();
+    let count = |name: &str| {
+        let found = seen.queues.iter().find(|one| one.name == queue(name));
+        let one = found.unwrap();
+        let counts = [one.scheduled, one.blocked, one.ready, one.running];
+        (counts, one.suspended + one.paused)
+    };
+    assert_eq!(count("bulk"), ([0, 0, 0, 1], 0));
+    assert_eq!(count("default"), ([1, 0, 3, 0], 0));
+    let oldest = |name: &str| {
+        let found = seen.queues.iter().find(|one| one.name == queue(name));
+        found.unwrap().oldest_ready_at
+    };
+    assert_eq!(oldest("bulk"), None);
+    let first = world.store.task(waiting[0]).await.unwrap().unwrap();
+    assert_eq!(oldest("default"), first.ready_at);
+    assert_eq!(seen.busy.into_iter().collect::<Vec<_>>(), [(executor, 1)]);
+    assert!(seen.executors.iter().any(|one| one.id == executor));
+    assert!(seen.identity.now >= before);
+    let tasks: Vec<_> = seen.tasks.iter().map(|one| (one.id, one.state)).collect();
+    let expected = [
+        (running, TaskState::Running),
+        (waiting[0], TaskState::Ready),
+        (waiting[1], TaskState::Ready),
+    ];
+    assert_eq!(tasks, expected);
+    assert_eq!(seen.tasks[0].executor, Some(executor));
+    assert_eq!(Some(seen.tasks[1].since), first.ready_at);
+}
+
+pub(crate) async fn an_overview_is_not_hidden_by_a_broken_row(world: &World) {
+    let tasks = world.ready(2).await;
+    let id = world.id(tasks[0].as_uuid());
+    world
+        .sql(&format!("update task set action = '' where id = {id}"))
+        .await;
+    let seen = world.store.overview(10).await.unwrap();
+    assert_eq!(seen.queues[0].ready, 2);
+    let told: Vec<_> = seen.tasks.iter().map(|one| one.id).collect();
+    assert_eq!(told, [tasks[1]]);
+}
+
 fn chunk(task: TaskId, attempt: u32, offset: u64, text: &str) -> LogChunk {
     LogChunk {
         task,

@@ -265,9 +265,11 @@ impl Wakes {
         self.asking.load(Ordering::Acquire) > 0
     }
 
-    /// Whether `waker` is the driver's own.
+    /// Whether `waker` is the driver's own. By what it points to: [`Waker::will_wake`] compares tables of functions as well, of
+    /// which an optimised program has several for one type. Then the driver's own waits would count as somebody else's,
+    /// and nothing would ever be suspended.
     pub(super) fn is_of(self: &Arc<Self>, waker: &Waker) -> bool {
-        Waker::from(Arc::clone(self)).will_wake(waker)
+        waker.data() == Arc::as_ptr(self).cast()
     }
 
     /// Has the action polled.
@@ -288,5 +290,18 @@ impl Wake for Wakes {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.wake_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_driver_knows_its_own_waker_from_others() {
+        let (own, other) = (Arc::new(Wakes::default()), Arc::new(Wakes::default()));
+        let waker = Waker::from(Arc::clone(&own));
+        assert!(own.is_of(&waker) && own.is_of(&waker.clone()));
+        assert!(!other.is_of(&waker) && !own.is_of(Waker::noop()));
     }
 }

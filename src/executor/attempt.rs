@@ -48,8 +48,6 @@ pub(super) async fn store(shared: &Arc<Shared>, over: Over) {
 /// Runs the action of a claimed task. What it came to is to be stored next.
 pub(super) async fn act(shared: &Arc<Shared>, task: Task) -> Over {
     let facts = task.facts();
-    let options = task.options;
-    let failures = task.failures + 1;
     let task = Arc::new(task);
     let running = shared.running.enter(&task);
     let limit = time_limit(&task);
@@ -62,7 +60,25 @@ pub(super) async fn act(shared: &Arc<Shared>, task: Task) -> Over {
         until_it_ends(shared, &task, &running, over).await
     };
     let stop = running.stop().borrow().clone();
-    let ending = match (result, stop) {
+    let ending = ending(shared, &task, result, stop, limit);
+    Over {
+        facts,
+        ending,
+        fan_out: task.fan_out.clone(),
+        _running: running,
+    }
+}
+
+/// What the attempt came to. Its action has ended with `result`, or was asked to `stop`.
+fn ending(
+    shared: &Shared,
+    task: &Task,
+    result: Finished,
+    stop: Option<Stop>,
+    limit: Option<TimeLimit>,
+) -> Ending {
+    let (options, failures) = (&task.options, task.failures + 1);
+    match (result, stop) {
         (
             Some(Driven::Suspended {
                 waiting_for,
@@ -77,7 +93,7 @@ pub(super) async fn act(shared: &Arc<Shared>, task: Task) -> Over {
             Ok(output) => Ending::Succeeded(output),
             Err(error) => {
                 let failure = Failure::fatal(format!("the output is refused: {error}"));
-                ending_of_failure(&options, failures, failure, 0.0)
+                ending_of_failure(options, failures, failure, 0.0)
             }
         },
         (_, Some(Stop::Cancelled(reason))) => Ending::Cancelled(Failure::fatal(reason)),
@@ -91,7 +107,7 @@ pub(super) async fn act(shared: &Arc<Shared>, task: Task) -> Over {
             let cause = format!(
                 "the executor `{name}` {what} while it ran the task, whose delivery is `once`"
             );
-            ending_of_loss(&options, Failure::fatal(cause))
+            ending_of_loss(options, Failure::fatal(cause))
         }
         (_, Some(Stop::TimeLimit)) => match limit {
             Some(TimeLimit::Deadline(_)) => {
@@ -102,20 +118,14 @@ pub(super) async fn act(shared: &Arc<Shared>, task: Task) -> Over {
                     "the time limit of {} s is over",
                     limit.as_secs_f64()
                 ));
-                ending_of_failure(&options, failures, failure, shared.clock.chance())
+                ending_of_failure(options, failures, failure, shared.clock.chance())
             }
             None => Ending::Released,
         },
         (Some(Driven::Ended(Err(failure))), None) => {
-            ending_of_failure(&options, failures, failure, shared.clock.chance())
+            ending_of_failure(options, failures, failure, shared.clock.chance())
         }
         (None, None) => Ending::Released, // Its action is not known here any more.
-    };
-    Over {
-        facts,
-        ending,
-        fan_out: task.fan_out.clone(),
-        _running: running,
     }
 }
 

@@ -167,6 +167,9 @@ async fn renew(shared: &Arc<Shared>, store: &Arc<dyn Store>) -> Result<(), Store
                 "The lease had ended: what ran here was taken over, its attempts are stopped"
             );
             shared.running.stop_all(&Stop::Released);
+            if shared.intake.is_stopping() {
+                return Ok(()); // It leaves, and has nothing left to do: entered again it would be found lost later.
+            }
             // Safe under the same id: what is claimed from now on has a newer attempt, the token of every write.
             store.enroll(&shared.record, LEASE_DURATION).await?;
         }

@@ -8,9 +8,10 @@ use std::time::Duration;
 use super::running::Hold;
 use super::slots::{QueueSlots, Slot};
 use super::{Shared, attempt};
-use crate::background::Background;
 use crate::client::{LocalExecutor, LocalPlace};
-use crate::domain::{ExecutorId, QueueName, Submission, Task, TaskId};
+use crate::domain::{
+    Attempt, ExecutorId, QueueName, Submission, Task, TaskFacts, TaskId, TaskState,
+};
 
 /// How long a task holds its slot before the broker may lend one delivery less. Short ones are over by then, and each
 /// change of the credit costs the broker a consumer.
@@ -20,8 +21,6 @@ const LET_GO_AFTER: Duration = Duration::from_millis(500);
 pub(super) struct Local {
     pub(super) shared: Arc<Shared>,
     pub(super) queues: BTreeMap<QueueName, Arc<QueueSlots>>,
-    /// Stops when nothing new may begin.
-    pub(super) intake: Background,
 }
 
 struct Place {
@@ -35,7 +34,7 @@ impl LocalExecutor for Local {
         // With a parent its row would be locked before that of the executor: the other way round than in a take-over.
         let is_for_here = submission.parent.is_none()
             && submission.run_at.is_none()
-            && !self.intake.is_stopping()
+            && !self.shared.intake.is_stopping()
             && self.shared.registry.has(&submission.action);
         if !is_for_here {
             return None;
@@ -61,7 +60,11 @@ impl LocalPlace for Place {
             mut slot,
             hold,
         } = *self;
-        shared.outgoing.tell_created(task.facts());
+        shared.outgoing.tell_created(TaskFacts {
+            state: TaskState::Ready, // As it was created, like any other.
+            attempt: Attempt(0),
+            ..task.facts()
+        });
         let work = Arc::clone(&shared);
         shared.spawn_attempt(async move {
             let mut running = Box::pin(attempt::run(&work, task));

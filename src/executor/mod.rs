@@ -153,6 +153,8 @@ struct Shared {
     trial: Semaphore,
     /// Told when the store may have given this executor a task that nobody here runs.
     doubt: Notify,
+    /// What takes in new work: stops when the executor begins to leave.
+    intake: Background,
     attempts: Background,
     /// Cancelled when an operator asks this executor to drain.
     drain_asked: CancellationToken,
@@ -251,21 +253,8 @@ impl Executor {
         store.enroll(&record, LEASE_DURATION).await?;
         let intake = background.part();
         let (keep, attempts) = (background.another(), background.another());
-        let log_store = Arc::clone(&store);
-        let logs = Grouped::start(&carriers, move |chunks: Vec<LogChunk>| {
-            let store = Arc::clone(&log_store);
-            async move {
-                store
-                    .append_logs(&chunks)
-                    .await
-                    .map(|()| vec![(); chunks.len()])
-            }
-        });
-        let progress_store = Arc::clone(&store);
-        let progress = Grouped::start(&carriers, move |words: Vec<(TaskId, Progress)>| {
-            let store = Arc::clone(&progress_store);
-            async move { store.note_progress(id, &words).await }
-        });
+        let logs = logs(&store, &carriers);
+        let progress = progress(id, &store, &carriers);
         let speaker = Arc::new(Speaker::executor(id, Arc::clone(&clock)));
         let outgoing = Outgoing::start(&carriers, Arc::clone(&broker), speaker);
         let running = RunningAttempts::default();
@@ -287,26 +276,17 @@ impl Executor {
             fleet: watch::Sender::new(1),
             trial: Semaphore::new(1),
             doubt: Notify::new(),
+            intake: intake.clone(),
             attempts,
             drain_asked: CancellationToken::new(),
             abandoned: CancellationToken::new(),
             scheduled,
             limits,
         });
-        let queues: BTreeMap<QueueName, Arc<QueueSlots>> = settings
-            .slots
-            .iter()
-            .map(|(queue, count)| {
-                (
-                    queue.clone(),
-                    Arc::new(QueueSlots::new(queue.clone(), *count)),
-                )
-            })
-            .collect();
+        let queues = queues(&settings.slots);
         let local = Local {
             shared: Arc::clone(&shared),
             queues: queues.clone(),
-            intake: intake.clone(),
         };
         let executor = Self {
             shared,
@@ -421,6 +401,42 @@ impl Executor {
             }
         });
     }
+}
+
+/// The slots of each queue.
+fn queues(slots: &Slots) -> BTreeMap<QueueName, Arc<QueueSlots>> {
+    let queue = |(queue, count): (&QueueName, &u16)| {
+        let slots = QueueSlots::new(queue.clone(), *count);
+        (queue.clone(), Arc::new(slots))
+    };
+    slots.iter().map(queue).collect()
+}
+
+/// Lines of logs on their way to the store.
+fn logs(store: &Arc<dyn Store>, carriers: &Background) -> Grouped<LogChunk, ()> {
+    let store = Arc::clone(store);
+    Grouped::start(carriers, move |chunks: Vec<LogChunk>| {
+        let store = Arc::clone(&store);
+        async move {
+            store
+                .append_logs(&chunks)
+                .await
+                .map(|()| vec![(); chunks.len()])
+        }
+    })
+}
+
+/// What attempts say of their progress, on its way to the store.
+fn progress(
+    id: ExecutorId,
+    store: &Arc<dyn Store>,
+    carriers: &Background,
+) -> Grouped<(TaskId, Progress), bool> {
+    let store = Arc::clone(store);
+    Grouped::start(carriers, move |words: Vec<(TaskId, Progress)>| {
+        let store = Arc::clone(&store);
+        async move { store.note_progress(id, &words).await }
+    })
 }
 
 async fn make_queues(

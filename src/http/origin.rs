@@ -1,7 +1,7 @@
 //! Requests that a page of another site makes a browser send: they change nothing here.
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -26,14 +26,12 @@ pub(super) async fn check(request: Request, next: Next) -> Response {
 }
 
 fn is_foreign(method: &Method, headers: &HeaderMap) -> bool {
-    let site = headers.get(FETCH_SITE).map(|site| site.as_bytes());
+    let site = headers.get(FETCH_SITE).map(HeaderValue::as_bytes);
     !method.is_safe() && !matches!(site, None | Some(b"same-origin" | b"none"))
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     #[test]

@@ -244,12 +244,11 @@ async fn submit(
     let mut submitted = std::collections::HashMap::with_capacity(1);
     let calls = calls.into_iter().map(|(task, executor)| (executor, task));
     for (executor, tasks) in grouped_by(calls) {
-        let answers = match executor {
-            Some(executor) => store.submit_and_claim(executor, &tasks).await?,
-            None => {
-                let answers = store.submit(&tasks).await?;
-                answers.into_iter().map(|one| (one, None)).collect()
-            }
+        let answers = if let Some(executor) = executor {
+            store.submit_and_claim(executor, &tasks).await?
+        } else {
+            let answers = store.submit(&tasks).await?;
+            answers.into_iter().map(|one| (one, None)).collect()
         };
         submitted.insert(executor, answers.into_iter());
     }

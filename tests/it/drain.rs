@@ -30,6 +30,32 @@ async fn a_drain_takes_nothing_new_and_waits_for_what_runs() {
 }
 
 #[tokio::test]
+async fn an_executor_that_leaves_does_not_enter_again_when_it_is_found_gone() {
+    let (world, flaky) = World::flaky().await;
+    let executor = world.executor(1).await;
+    world.submit(gate()).await;
+    world.wait_at_gate(1).await;
+    let mut drain = Box::pin(executor.drain(Duration::from_hours(1)));
+    assert!(futures_util::poll!(&mut drain).is_pending());
+    assert_eq!(
+        world
+            .store()
+            .retire(executor.id())
+            .await
+            .unwrap()
+            .released
+            .len(),
+        1
+    );
+    assert_eq!(drain.await.given_back, 0);
+    let calls = flaky.calls();
+    assert_eq!(calls["enroll"], 1, "{calls:?}");
+    assert_eq!(world.store().lease_end(executor.id()).await.unwrap(), None);
+    drop(executor);
+    world.stop([]).await;
+}
+
+#[tokio::test]
 async fn a_drain_gives_back_what_does_not_end_and_another_executor_goes_on() {
     let world = World::embedded().await;
     let first = world.executor(1).await;

@@ -110,8 +110,8 @@ async fn a_claim_whose_answer_was_lost_is_found_by_its_own_process() {
     let executor = world.executor(1).await;
     let client = client(&world).await;
     flaky.lose("submit_and_claim");
-    let lost = client.submit(submission("echo", &json!(7))).await;
-    assert!(lost.is_err(), "{lost:?}");
+    let answer = client.submit(submission("echo", &json!(7))).await;
+    assert!(answer.is_err(), "{answer:?}");
     let list = List {
         limit: 2,
         ..List::default()

@@ -25,7 +25,7 @@ pub(in crate::cli) enum Scenario {
     /// So many tasks are kept in flight: the next one is submitted when one has ended. A task takes from the call that
     /// submits it to the event of its result.
     #[command(
-        after_help = "Examples:\n  longshore bench sustained --seconds 30\n  longshore bench sustained --http --in-flight 128 --wait"
+        after_help = "Examples:\n  longshore bench sustained --seconds 30\n  longshore bench sustained --http --in-flight 128"
     )]
     Sustained(SustainedArgs),
     /// How long the caller waits for the result of one task, at rest or while other tasks run.
@@ -82,9 +82,10 @@ pub(in crate::cli) struct SustainedArgs {
     /// Submit through a web server, one task a request on connections that are kept, instead of through the library.
     #[arg(long)]
     pub(super) http: bool,
-    /// Wait for each result as a caller does, its row included, instead of listening to the events.
+    /// Listen to the events by a tap, instead of waiting for each result as a caller does. The tap costs the broker a
+    /// message for each task.
     #[arg(long)]
-    pub(super) wait: bool,
+    pub(super) events: bool,
     /// Slots of the executor.
     #[arg(long, default_value_t = 512)]
     pub(super) slots: u16,

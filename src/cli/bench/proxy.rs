@@ -231,8 +231,8 @@ mod tests {
         let proxy = Proxy::before(&address, delay, &clock).unwrap();
         let client = TcpStream::connect(proxy.address()).await.unwrap();
         let (mut answers, mut sender) = client.into_split();
-        let sent: Vec<u8> = (0..=u8::MAX).cycle().take(3_000_000).collect();
-        let words = sent.clone();
+        let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(3_000_000).collect();
+        let words = bytes.clone();
         let begun = clock.monotonic();
         let send = async {
             sender.write_all(&words).await.unwrap();
@@ -244,7 +244,7 @@ mod tests {
         };
         futures_util::join!(send, hear);
         let took = clock.monotonic().saturating_sub(begun);
-        assert!(heard == sent);
+        assert!(heard == bytes);
         assert!(took + 2 * HALF_A_TICK >= 2 * delay, "{took:?}");
         echo.join().unwrap();
     }

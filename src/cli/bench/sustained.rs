@@ -55,10 +55,10 @@ pub(super) async fn run(stand: &Stand, args: SustainedArgs) -> Result<Report, Co
         "keeping {in_flight} tasks in flight through {through} for {} s",
         args.seconds
     ));
-    let warm_up = drive(stand, &way, in_flight, length.min(WARM_UP), args.wait).await?;
+    let warm_up = drive(stand, &way, in_flight, length.min(WARM_UP), args.events).await?;
     tracing::debug!(tasks = warm_up.all, "Warmed up");
     let before = stand.meter.before(&processes).await;
-    let driven = drive(stand, &way, in_flight, length, args.wait).await?;
+    let driven = drive(stand, &way, in_flight, length, args.events).await?;
     let after = stand.meter.after(&processes).await;
     drop(way);
     worker.end(clock).await;
@@ -152,15 +152,16 @@ struct Driven {
     took: Spread,
 }
 
-/// Keeps tasks in flight for `length`, and then waits for those that are. `waits`: each has a caller who waits for it.
+/// Keeps tasks in flight for `length`, and then waits for those that are. `by_events`: heard of by a tap; otherwise each has a
+/// caller who waits for it.
 async fn drive(
     stand: &Stand,
     way: &Way<'_>,
     in_flight: usize,
     length: Duration,
-    waits: bool,
+    by_events: bool,
 ) -> Result<Driven, Complaint> {
-    let tap = if waits { None } else { tap(stand).await? };
+    let tap = if by_events { tap(stand).await? } else { None };
     match tap {
         Some(tap) => heard(stand, way, in_flight, length, tap).await,
         None => awaited(stand, way, in_flight, length).await,

@@ -299,6 +299,7 @@ impl Model {
             EventKind::Cancelled => self.count(queue, |counts| &mut counts.cancelled),
             EventKind::Paused
             | EventKind::Suspended
+            | EventKind::Skipped
             | EventKind::Retried
             | EventKind::Released
             | EventKind::Woken

@@ -134,7 +134,7 @@ async fn what_cannot_be_counted_is_null_with_the_reason() {
 async fn tasks_are_kept_in_flight_through_the_library() {
     let shell = servers().await;
     let line = "sustained --seconds 1 --in-flight 16 --slots 16";
-    for line in [line.to_owned(), format!("{line} --wait")] {
+    for line in [line.to_owned(), format!("{line} --events")] {
         let report = bench(&shell, &line).await;
         assert_eq!(report["through"], "library", "{report}");
         assert!(number(&report, "tasks") > 0.0, "{report}");
@@ -147,7 +147,7 @@ async fn tasks_are_kept_in_flight_through_the_library() {
 async fn tasks_are_kept_in_flight_over_http() {
     let shell = servers().await;
     let line = "sustained --seconds 1 --in-flight 16 --slots 16 --http";
-    for line in [line.to_owned(), format!("{line} --wait")] {
+    for line in [line.to_owned(), format!("{line} --events")] {
         let report = bench(&shell, &line).await;
         assert_eq!(report["through"], "http", "{report}");
         assert!(number(&report, "tasks") > 0.0, "{report}");

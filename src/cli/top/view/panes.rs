@@ -325,6 +325,7 @@ fn event(model: &Model, row: usize, theme: Theme) -> Vec<Cell> {
         | EventKind::AbandonRequested => theme.warning(),
         EventKind::Created
         | EventKind::Suspended
+        | EventKind::Skipped
         | EventKind::Woken
         | EventKind::Signal
         | EventKind::Signalled

@@ -23,8 +23,8 @@ use super::link::Link;
 use super::status::Status;
 use super::token;
 use super::trouble::Trouble;
-use super::unacked::Unacked;
-use crate::clock::{Clock, Pauses};
+use super::unacked::{GATHERED_FOR, Unacked};
+use crate::clock::{Clock, Pauses, Sleep};
 
 /// The argument of a stream's consumer that says where to begin, and the header that says where one is.
 const OFFSET: &str = "x-stream-offset";
@@ -204,6 +204,7 @@ impl Consumer {
         let mut tags = Tags::default();
         let mut incoming = SelectAll::new();
         let mut is_taken_up = false;
+        let mut gathering: Option<Sleep> = None;
         let mut ask = pin!(token::ask(self.source.token_of(), Arc::clone(link)));
         loop {
             let asked = *self.asked.borrow_and_update();
@@ -249,6 +250,13 @@ impl Consumer {
                     }
                 }
                 () = tags.freed.notified() => {}
+                () = unacked.waits(), if gathering.is_none() => {
+                    gathering = Some(self.clock.sleep(GATHERED_FOR));
+                }
+                () = over(gathering.as_mut()), if gathering.is_some() => {
+                    gathering = None;
+                    unacked.flush();
+                }
                 // Only when its consumer is there: the token would expire otherwise.
                 () = &mut ask => {}
                 () = link.failed() => return End::Trouble(Trouble::Link(link.reason())),
@@ -365,6 +373,14 @@ impl Tags {
     fn ended(&mut self, tag: &Arc<Tag>) {
         self.ending.retain(|ending| !Arc::ptr_eq(ending, tag));
         self.old.push(Arc::clone(tag));
+    }
+}
+
+/// Waits until it is over, if there is one.
+async fn over(sleep: Option<&mut Sleep>) {
+    match sleep {
+        Some(sleep) => sleep.await,
+        None => std::future::pending().await,
     }
 }
 

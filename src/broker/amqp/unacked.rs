@@ -2,14 +2,17 @@
 //!
 //! For each acknowledgement RabbitMQ goes through the channel's deliveries from the oldest on. With a thousand in hand that end
 //! in any order this was a quarter of the channel's work, so they are gathered: what has ended at the beginning is acknowledged
-//! by one frame, the rest in its order. At most half of a credit waits so, and nothing once nothing else is in hand.
+//! by one frame, the rest in its order. At most half of a credit waits so, nothing once nothing else is in hand, and no
+//! longer than [`GATHERED_FOR`].
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicRejectOptions};
+use tokio::sync::Notify;
 
 use super::super::Settle;
 use super::credit::Tag;
@@ -17,9 +20,14 @@ use super::credit::Tag;
 /// Acknowledgements that wait for others, at most.
 const GATHERED_MAX: usize = 32;
 
+/// How long an acknowledgement waits for others.
+pub(super) const GATHERED_FOR: Duration = Duration::from_millis(20);
+
 /// The deliveries that one channel has in hand.
 pub(super) struct Unacked {
     channel: Channel,
+    /// Rings when the first of some acknowledgements begins to wait.
+    waits: Notify,
     book: Mutex<Book>,
 }
 
@@ -49,6 +57,7 @@ impl Unacked {
     pub(super) fn new(channel: Channel) -> Arc<Self> {
         Arc::new(Self {
             channel,
+            waits: Notify::new(),
             book: Mutex::default(),
         })
     }
@@ -72,7 +81,16 @@ impl Unacked {
         let mut book = self.book();
         if book.end(delivery) {
             self.send(&mut book);
+        } else if book.ended == 1 {
+            self.waits.notify_one();
         }
+    }
+
+    /// Resolves when an acknowledgement begins to wait for others.
+    ///
+    /// Cancel safe.
+    pub(super) async fn waits(&self) {
+        self.waits.notified().await;
     }
 
     fn reject(&self, delivery: u64) {
@@ -175,8 +193,6 @@ impl Settle for Lent {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::Notify;
-
     use super::*;
 
     fn book(prefetch: u16, count: u64) -> (Book, Arc<Tag>) {

@@ -41,7 +41,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqlitePool};
 use uuid::Uuid;
 
-use self::pools::{ACQUIRE_MAX, connection, lazy_pool, pool, read_only};
+use self::pools::{ACQUIRE_MAX, CALL_MAX, call, connection, lazy_pool, pool, read_only};
 use super::time::Time;
 use super::{
     Below, Cancelled, Due, Fired, IdleFound, IdleLook, List, Listed, Operated, Overview, Recorded,
@@ -62,9 +62,6 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// Connections that read beside the writer.
 const READERS_MAX: u32 = 4;
-
-/// How long a call may take in all.
-const CALL_MAX: Duration = Duration::from_secs(30);
 
 /// The store in one SQLite file, or in the memory of this process.
 pub struct SqliteStore {
@@ -136,19 +133,6 @@ impl SqliteStore {
     fn now(&self) -> Time {
         Time::from(self.clock.now())
     }
-}
-
-/// Carries out one call: `call!(self.writer, claim::claim(executor, tasks, self.now()))`.
-macro_rules! call {
-    ($pool:expr, $module:ident::$function:ident($($argument:expr),*)) => {{
-        let mut connection = connection(&$pool).await?;
-        let call = $module::$function(&mut connection, $($argument),*);
-        tokio::time::timeout(CALL_MAX, call).await.unwrap_or_else(|_| {
-            Err(StoreError::Unavailable {
-                reason: format!("no answer within {CALL_MAX:?}"),
-            })
-        })
-    }};
 }
 
 #[async_trait]

@@ -57,3 +57,21 @@ pub(super) async fn pool(
 pub(super) async fn connection(pool: &SqlitePool) -> Result<PoolConnection<Sqlite>, StoreError> {
     pool.acquire().await.map_err(error::of)
 }
+
+/// How long a call may take in all.
+pub(super) const CALL_MAX: Duration = Duration::from_secs(30);
+
+/// Carries out one call: `call!(self.writer, claim::claim(executor, tasks, self.now()))`.
+macro_rules! call {
+    ($pool:expr, $module:ident::$function:ident($($argument:expr),*)) => {{
+        let mut connection = connection(&$pool).await?;
+        let call = $module::$function(&mut connection, $($argument),*);
+        tokio::time::timeout(CALL_MAX, call).await.unwrap_or_else(|_| {
+            Err(StoreError::Unavailable {
+                reason: format!("no answer within {CALL_MAX:?}"),
+            })
+        })
+    }};
+}
+
+pub(super) use call;

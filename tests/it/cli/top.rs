@@ -150,7 +150,8 @@ async fn a_terminal_is_taken_over_and_given_back() {
 #[tokio::test]
 async fn a_task_is_cancelled_from_the_screen() {
     let shell = with_two_tasks().await;
-    let ran = in_a_terminal(&shell, "top", "ready", "3cyq").await;
+    // Not "ready": that nothing is, stands there before the store has answered.
+    let ran = in_a_terminal(&shell, "top", "echo", "3cyq").await;
     ran.with_status(0);
     // It was quit at once, and has ended first what it was told to do.
     let list = async || {

@@ -13,8 +13,8 @@ pub trait LocalExecutor: fmt::Debug + Send + Sync {
     fn reserve(&self, id: TaskId, submission: &Submission) -> Option<Box<dyn LocalPlace>>;
 }
 
-/// A slot that is kept for a task which is being stored. Dropped, it is free again; whoever drops it without knowing what
-/// became of the task says so first ([`LocalPlace::in_doubt`]).
+/// A slot that is kept for a task which is being stored. Dropped before the store has answered, with the call or because the
+/// answer was lost, it is free again, and the executor looks whether the task is its own.
 pub trait LocalPlace: Send {
     /// Whose slot it is.
     fn executor(&self) -> ExecutorId;
@@ -23,8 +23,8 @@ pub trait LocalPlace: Send {
     /// attempt is stored.
     fn begin(self: Box<Self>, task: Task, ended: Box<dyn FnOnce() + Send>);
 
-    /// The answer of the store was lost: the task may be this executor's. It looks.
-    fn in_doubt(self: Box<Self>);
+    /// The store has answered, and did not give the task to this executor.
+    fn let_go(self: Box<Self>);
 }
 
 /// The executors of this process. Clones share them; one that is dropped is forgotten.

@@ -478,17 +478,15 @@ impl Client {
         place: Box<dyn LocalPlace>,
     ) -> Result<(Submitted, bool), StoreError> {
         let (id, executor) = (task.id, place.executor());
-        let waiters = Arc::clone(&self.inner.waiters);
-        let mut place = Doubtful(Some(place)); // Also when this call is dropped.
         let (submitted, claimed) = self.inner.group.submit_and_claim(task, executor).await?;
-        let place = place.0.take();
-        match (place, claimed) {
-            (Some(place), Some(task)) => {
-                place.begin(task, Box::new(move || waiters.wake(id)));
-                Ok((submitted, true))
-            }
-            (None, _) | (_, None) => Ok((submitted, false)),
+        let has_begun = claimed.is_some();
+        if let Some(task) = claimed {
+            let waiters = Arc::clone(&self.inner.waiters);
+            place.begin(task, Box::new(move || waiters.wake(id)));
+        } else {
+            place.let_go();
         }
+        Ok((submitted, has_begun))
     }
 
     /// The task that `submission` makes.
@@ -518,17 +516,6 @@ impl fmt::Debug for Client {
         f.debug_struct("Client")
             .field("id", &self.inner.id)
             .finish_non_exhaustive()
-    }
-}
-
-/// A place whose task is in doubt until the store has answered.
-struct Doubtful(Option<Box<dyn LocalPlace>>);
-
-impl Drop for Doubtful {
-    fn drop(&mut self) {
-        if let Some(place) = self.0.take() {
-            place.in_doubt();
-        }
     }
 }
 

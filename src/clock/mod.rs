@@ -16,6 +16,18 @@ pub use pause::Pauses;
 /// A wait that ends by itself.
 pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 
+/// Waits until `sleep` is over, for ever when there is none.
+///
+/// # Cancel safety
+///
+/// Safe: what is left of the wait is waited for the next time.
+pub async fn passed(sleep: Option<&mut Sleep>) {
+    match sleep {
+        Some(sleep) => sleep.await,
+        None => std::future::pending().await,
+    }
+}
+
 /// A source of time and chance.
 ///
 /// [`Clock::now`] is this host's wall clock: for ids and for people. Nobody compares two hosts' clocks: due

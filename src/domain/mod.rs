@@ -62,4 +62,4 @@ pub use verb::{
 };
 pub use waiting::{TIMER_MARK, WaitingFor, fan_out_mark, signal_mark};
 pub use why::{Announcements, Circumstances, Why, why};
-pub use words::duration_words;
+pub use words::{duration_words, thousands};

@@ -23,9 +23,28 @@ pub(super) fn counted(count: u64, thing: &str) -> String {
     }
 }
 
+/// A number for people, its thousands apart: `1,204,000`, `-12,000.5`. `number` is its digits.
+pub fn thousands(number: &str) -> String {
+    let (whole, rest) = number.split_at(number.find('.').unwrap_or(number.len()));
+    let mut apart = String::with_capacity(number.len() + number.len() / 3);
+    for (at, digit) in whole.char_indices() {
+        if at > 0 && (whole.len() - at).is_multiple_of(3) && !apart.ends_with('-') {
+            apart.push(',');
+        }
+        apart.push(digit);
+    }
+    apart + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn thousands_stand_apart() {
+        let said = ["999", "1000", "1204000", "-999", "-12000.5000"].map(thousands);
+        assert_eq!(said, ["999", "1,000", "1,204,000", "-999", "-12,000.5000"]);
+    }
 
     #[test]
     fn durations_are_for_people() {

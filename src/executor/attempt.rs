@@ -12,7 +12,7 @@ use super::running::Running;
 use super::{STOP_GRACE, Shared, trial};
 use crate::action::durable::{Drive, Driven};
 use crate::action::{Context, Host, Stop};
-use crate::clock::Pauses;
+use crate::clock::{Pauses, passed};
 use crate::domain::{
     Ending, Failure, FanOutPlace, Settlement, Task, TaskFacts, TaskState, ending_of_failure,
     ending_of_loss,
@@ -30,7 +30,7 @@ pub(super) struct Over {
     ending: Ending,
     fan_out: Option<FanOutPlace>,
     /// It still runs, for whoever asks.
-    _running: Running,
+    running: Running,
 }
 
 /// Runs a claimed task to the end of this attempt. When it returns, the end is stored, or somebody else owns
@@ -38,11 +38,6 @@ pub(super) struct Over {
 pub(super) async fn run(shared: &Arc<Shared>, task: Task) {
     let over = act(shared, task).await;
     store(shared, over).await;
-}
-
-/// Stores how an attempt ended, and says it.
-pub(super) async fn store(shared: &Arc<Shared>, over: Over) {
-    settle(shared, over.facts, over.ending, over.fan_out).await;
 }
 
 /// Runs the action of a claimed task. What it came to is to be stored next.
@@ -65,7 +60,7 @@ pub(super) async fn act(shared: &Arc<Shared>, task: Task) -> Over {
         facts,
         ending,
         fan_out: task.fan_out.clone(),
-        _running: running,
+        running,
     }
 }
 
@@ -256,10 +251,7 @@ async fn told_of_changes(context: &Context, driven: Driven) -> Driven {
 
 /// Waits until the limit is over, if there is one.
 pub(super) async fn pass(shared: &Arc<Shared>, limit: Option<Duration>) {
-    match limit {
-        Some(limit) => shared.clock.sleep(limit).await,
-        None => std::future::pending().await,
-    }
+    passed(limit.map(|limit| shared.clock.sleep(limit)).as_mut()).await;
 }
 
 fn panicked(panic: &(dyn std::any::Any + Send)) -> Failure {
@@ -273,13 +265,14 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> Failure {
     ))
 }
 
-/// Stores the end of an attempt, for as long as it takes: nobody else can know it.
-async fn settle(
-    shared: &Arc<Shared>,
-    facts: TaskFacts,
-    ending: Ending,
-    fan_out: Option<FanOutPlace>,
-) {
+/// Stores the end of an attempt, for as long as it takes, and says it: nobody else can know it.
+pub(super) async fn store(shared: &Arc<Shared>, over: Over) {
+    let Over {
+        facts,
+        ending,
+        fan_out,
+        running: _running,
+    } = over;
     let ready_as = match &ending {
         Ending::Suspended { .. } => EventKind::Woken,
         Ending::Succeeded(_)

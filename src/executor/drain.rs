@@ -40,7 +40,7 @@ impl Executor {
     ///
     /// Safe: dropped, it takes nothing new and what runs goes on; call it again with a shorter limit.
     pub async fn drain(&self, limit: Duration) -> Drained {
-        self.intake.stop();
+        self.shared.intake.stop();
         let waits = async {
             loop {
                 self.shared.clock.sleep(SAY_INTERVAL).await;
@@ -50,7 +50,7 @@ impl Executor {
         tokio::select! {
             biased;
             // What is being taken in first: it may still begin something.
-            () = async { self.intake.ended().await; self.shared.attempts.ended().await } => {}
+            () = async { self.shared.intake.ended().await; self.shared.attempts.ended().await } => {}
             () = waits => {}
             () = self.shared.clock.sleep(limit) => {}
         }

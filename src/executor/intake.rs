@@ -8,6 +8,7 @@ use super::slots::{QueueSlots, Slot};
 use super::{Shared, attempt};
 use crate::background::Background;
 use crate::broker::{Deliveries, Delivery};
+use crate::clock::passed;
 use crate::domain::{ActionName, Attempt, QueueName, Task, TaskFacts, TaskState};
 use crate::wire::{Event, EventKind, parse_events};
 
@@ -40,7 +41,7 @@ pub(super) async fn serve(
             _ = changes.changed(), if recredit.is_none() => {
                 recredit = Some(shared.clock.sleep(RECREDIT_INTERVAL));
             }
-            () = async { if let Some(sleep) = recredit.as_mut() { sleep.await } }, if recredit.is_some() => {
+            () = passed(recredit.as_mut()) => {
                 recredit = None;
                 deliveries.set_credit(slots.credit());
             }
@@ -109,7 +110,7 @@ async fn take(shared: &Arc<Shared>, slots: &Arc<QueueSlots>, delivery: Delivery)
     match answer {
         Some(Ok(Some(task))) => {
             slots.claimed(task.ready_at);
-            run(shared, Box::new(task), slot, delivery, slots).await;
+            run(shared, Box::new(task), slot, delivery).await;
             drop(hold);
         }
         Some(Ok(None)) => delivery.ack(),
@@ -123,27 +124,19 @@ async fn take(shared: &Arc<Shared>, slots: &Arc<QueueSlots>, delivery: Delivery)
 
 /// The slot is free once the action has ended: the next one begins while this end is stored. The delivery is
 /// acknowledged behind that, so that no more ends than deliveries wait for a store that is away.
-async fn run(
-    shared: &Arc<Shared>,
-    task: Box<Task>,
-    mut slot: Slot,
-    delivery: Delivery,
-    slots: &Arc<QueueSlots>,
-) {
+async fn run(shared: &Arc<Shared>, task: Box<Task>, mut slot: Slot, delivery: Delivery) {
     let begun = shared.clock.monotonic();
     let mut acting = Box::pin(attempt::act(shared, *task));
     tokio::select! {
         biased;
         over = &mut acting => {
-            drop(slot);
-            slots.ran_for(shared.clock.monotonic().saturating_sub(begun));
+            slot.free_after(shared.clock.monotonic().saturating_sub(begun));
             attempt::store(shared, over).await;
             return delivery.ack();
         }
         () = shared.clock.sleep(ACK_AFTER) => {}
     }
-    slots.took_long();
-    slot.let_go_of_delivery();
+    slot.takes_long();
     delivery.ack();
     let over = acting.await;
     attempt::store(shared, over).await;

@@ -24,9 +24,32 @@ pub(super) struct Local {
 }
 
 struct Place {
-    shared: Arc<Shared>,
     slot: Slot,
     hold: Hold,
+    /// Dropped behind the others: what is found of the task must not be held any more.
+    doubt: Doubt,
+}
+
+/// Whether the store has given a task to this executor: not known. Dropped so, the executor looks.
+struct Doubt {
+    shared: Arc<Shared>,
+    is_over: bool,
+}
+
+impl Doubt {
+    /// The store has answered.
+    fn end(mut self) -> Arc<Shared> {
+        self.is_over = true;
+        Arc::clone(&self.shared)
+    }
+}
+
+impl Drop for Doubt {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.shared.doubt.notify_one();
+        }
+    }
 }
 
 impl LocalExecutor for Local {
@@ -42,24 +65,28 @@ impl LocalExecutor for Local {
         let slot = self.queues.get(&submission.queue)?.free_slot()?;
         let hold = self.shared.running.hold(id)?;
         Some(Box::new(Place {
-            shared: Arc::clone(&self.shared),
             slot,
             hold,
+            doubt: Doubt {
+                shared: Arc::clone(&self.shared),
+                is_over: false,
+            },
         }))
     }
 }
 
 impl LocalPlace for Place {
     fn executor(&self) -> ExecutorId {
-        self.shared.id
+        self.doubt.shared.id
     }
 
     fn begin(self: Box<Self>, task: Task, ended: Box<dyn FnOnce() + Send>) {
         let Self {
-            shared,
             mut slot,
             hold,
+            doubt,
         } = *self;
+        let shared = doubt.end();
         shared.outgoing.tell_created(TaskFacts {
             state: TaskState::Ready, // As it was created, like any other.
             attempt: Attempt(0),
@@ -81,10 +108,8 @@ impl LocalPlace for Place {
         });
     }
 
-    fn in_doubt(self: Box<Self>) {
-        let shared = Arc::clone(&self.shared);
-        drop(self); // What is found of it must not be held any more.
-        shared.doubt.notify_one();
+    fn let_go(self: Box<Self>) {
+        drop(self.doubt.end());
     }
 }
 

@@ -127,7 +127,6 @@ impl StartError {
 pub struct Executor {
     shared: Arc<Shared>,
     local: Arc<dyn LocalExecutor>,
-    intake: Background,
     keep: Background,
 }
 
@@ -251,7 +250,6 @@ impl Executor {
         let record = record(id, &settings, &registry, &clock);
         let entered_at = clock.monotonic(); // Not the time of the answer: the store counts from before that.
         store.enroll(&record, LEASE_DURATION).await?;
-        let intake = background.part();
         let (keep, attempts) = (background.another(), background.another());
         let logs = logs(&store, &carriers);
         let progress = progress(id, &store, &carriers);
@@ -276,7 +274,7 @@ impl Executor {
             fleet: watch::Sender::new(1),
             trial: Semaphore::new(1),
             doubt: Notify::new(),
-            intake: intake.clone(),
+            intake: background.part(),
             attempts,
             drain_asked: CancellationToken::new(),
             abandoned: CancellationToken::new(),
@@ -291,7 +289,6 @@ impl Executor {
         let executor = Self {
             shared,
             local: Arc::new(local),
-            intake,
             keep,
         };
         executor.begin(queues, entered_at).await?;
@@ -364,20 +361,20 @@ impl Executor {
             submissions::take(&shared, delivery).await;
         });
         for (slots, deliveries) in queues {
-            self.intake.spawn(idle::look(
+            shared.intake.spawn(idle::look(
                 Arc::clone(shared),
                 Arc::clone(&slots),
-                self.intake.clone(),
+                shared.intake.clone(),
             ));
-            self.intake.spawn(intake::serve(
+            shared.intake.spawn(intake::serve(
                 Arc::clone(shared),
                 slots,
                 deliveries,
-                self.intake.clone(),
+                shared.intake.clone(),
             ));
         }
-        let adopts = idle::adopt_what_is_ours(Arc::clone(shared), self.intake.clone());
-        self.intake.spawn(adopts);
+        let adopts = idle::adopt_what_is_ours(Arc::clone(shared), shared.intake.clone());
+        shared.intake.spawn(adopts);
         Ok(())
     }
 
@@ -388,8 +385,8 @@ impl Executor {
         F: Fn(Arc<Shared>, crate::broker::Delivery) -> R + Send + 'static,
         R: Future<Output = ()> + Send + 'static,
     {
-        let (shared, background) = (Arc::clone(&self.shared), self.intake.clone());
-        self.intake.spawn(async move {
+        let (shared, background) = (Arc::clone(&self.shared), self.shared.intake.clone());
+        self.shared.intake.spawn(async move {
             loop {
                 let delivery = tokio::select! {
                     biased; // A flood of deliveries must not hold up the end.
@@ -490,7 +487,7 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 impl Drop for Executor {
     /// Without a drain: it takes nothing new, and its lease ends by itself.
     fn drop(&mut self) {
-        self.intake.stop();
+        self.shared.intake.stop();
         self.keep.stop();
     }
 }

@@ -105,7 +105,7 @@ impl QueueSlots {
     }
 
     /// The action of a task that had a delivery took so long.
-    pub(super) fn ran_for(&self, duration: Duration) {
+    fn ran_for(&self, duration: Duration) {
         let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
         *pace = (*pace * (WEIGHT - 1) + duration) / WEIGHT;
         let pace = *pace;
@@ -135,22 +135,22 @@ impl QueueSlots {
     /// Cancel safe: a dropped call takes nothing.
     pub(super) async fn slot(self: &Arc<Self>) -> Option<Slot> {
         let permit = Arc::clone(&self.free).acquire_owned().await.ok()?;
-        Some(Slot {
-            slots: Arc::clone(self),
-            holds_delivery: true,
-            _permit: permit,
-        })
+        Some(self.taken(permit))
     }
 
     /// A slot that is free now, for a task that comes without a delivery and is soon over: the credit stays as it is. One
     /// that takes longer lets go ([`Slot::let_go_of_delivery`]).
     pub(super) fn free_slot(self: &Arc<Self>) -> Option<Slot> {
         let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
-        Some(Slot {
+        Some(self.taken(permit))
+    }
+
+    fn taken(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Slot {
+        Slot {
             slots: Arc::clone(self),
             holds_delivery: true,
             _permit: permit,
-        })
+        }
     }
 
     /// A slot that is free now, for a task that holds no delivery.
@@ -185,6 +185,19 @@ impl QueueSlots {
 }
 
 impl Slot {
+    /// The action of a task that had a delivery has ended after so long: the slot is free.
+    pub(super) fn free_after(self, took: Duration) {
+        let slots = Arc::clone(&self.slots);
+        drop(self); // First: the next one finds it.
+        slots.ran_for(took);
+    }
+
+    /// The action takes so long that the slot goes on without its delivery.
+    pub(super) fn takes_long(&mut self) {
+        self.slots.took_long();
+        self.let_go_of_delivery();
+    }
+
     /// The slot goes on without a delivery, so the broker may lend one less.
     pub(super) fn let_go_of_delivery(&mut self) {
         if std::mem::take(&mut self.holds_delivery) {

@@ -1,9 +1,12 @@
 //! Group commit: calls that come while the previous batch is under way make the next one. No timer: a lone
 //! call goes out at once; under load the batches grow by themselves.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
+use std::hash::Hash;
 use std::sync::Arc;
+use std::vec;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -241,9 +244,9 @@ async fn submit(
     calls: Vec<(NewTask, Option<ExecutorId>)>,
 ) -> Result<Vec<(Submitted, Option<Task>)>, StoreError> {
     let order: Vec<Option<ExecutorId>> = calls.iter().map(|(_, executor)| *executor).collect();
-    let mut submitted = std::collections::HashMap::with_capacity(1);
+    let mut submitted = HashMap::with_capacity(1);
     let calls = calls.into_iter().map(|(task, executor)| (executor, task));
-    for (executor, tasks) in grouped_by(calls) {
+    for (executor, tasks) in grouped(calls) {
         let answers = if let Some(executor) = executor {
             store.submit_and_claim(executor, &tasks).await?
         } else {
@@ -252,18 +255,15 @@ async fn submit(
         };
         submitted.insert(executor, answers.into_iter());
     }
-    let mut answer = |executor| submitted.get_mut(executor).and_then(Iterator::next);
-    let answers: Vec<_> = order.iter().filter_map(&mut answer).collect();
-    assert_eq!(answers.len(), order.len(), "each submission has an answer");
-    Ok(answers)
+    Ok(in_order(&order, submitted).flatten().collect())
 }
 
 async fn claim(
     store: Arc<dyn Store>,
     calls: Vec<(ExecutorId, TaskId)>,
 ) -> Result<Vec<Option<Task>>, StoreError> {
-    let mut taken = std::collections::HashMap::with_capacity(calls.len());
-    for (executor, tasks) in by_executor(calls.iter().copied()) {
+    let mut taken = HashMap::with_capacity(calls.len());
+    for (executor, tasks) in grouped(calls.iter().copied()) {
         let tasks = store.claim(executor, &tasks).await?;
         taken.extend(tasks.into_iter().map(|task| ((executor, task.id), task)));
     }
@@ -279,8 +279,8 @@ async fn settle(
         .iter()
         .map(|(executor, one)| (*executor, one.task))
         .collect();
-    let mut settled = std::collections::HashMap::with_capacity(order.len());
-    for (executor, settlements) in by_executor(calls) {
+    let mut settled = HashMap::with_capacity(order.len());
+    for (executor, settlements) in grouped(calls) {
         let answers = store.settle(executor, &settlements).await?;
         settled.extend(
             settlements
@@ -300,15 +300,13 @@ async fn record(
     calls: Vec<(ExecutorId, StepRecord)>,
 ) -> Result<Vec<Recorded>, StoreError> {
     let order: Vec<ExecutorId> = calls.iter().map(|(executor, _)| *executor).collect();
-    let mut recorded = std::collections::HashMap::new();
-    for (executor, records) in by_executor(calls) {
+    let mut recorded = HashMap::new();
+    for (executor, records) in grouped(calls) {
         let answers = store.record(executor, &records).await?;
         recorded.insert(executor, answers.into_iter());
     }
-    let mut answer = |executor| recorded.get_mut(executor).and_then(Iterator::next);
-    Ok(order
-        .iter()
-        .map(|executor| answer(executor).unwrap_or(Recorded::Stale))
+    Ok(in_order(&order, recorded)
+        .map(|one| one.unwrap_or(Recorded::Stale))
         .collect())
 }
 
@@ -317,10 +315,9 @@ async fn look(
     calls: Vec<TaskId>,
 ) -> Result<Vec<Result<Option<Task>, StoreError>>, StoreError> {
     let Listed { tasks, unreadable } = store.tasks(&calls).await?;
-    let found: std::collections::HashMap<TaskId, Task> =
-        tasks.into_iter().map(|task| (task.id, task)).collect();
+    let found: HashMap<TaskId, Task> = tasks.into_iter().map(|task| (task.id, task)).collect();
     // Told to those who asked for it only.
-    let broken: std::collections::HashMap<TaskId, StoreError> = unreadable
+    let broken: HashMap<TaskId, StoreError> = unreadable
         .into_iter()
         .map(|row| (row.id, row.error))
         .collect();
@@ -331,13 +328,9 @@ async fn look(
     Ok(calls.iter().map(answer).collect())
 }
 
-/// Calls by who makes them. Nearly always one: a process has one executor.
-fn by_executor<T>(calls: impl IntoIterator<Item = (ExecutorId, T)>) -> Vec<(ExecutorId, Vec<T>)> {
-    grouped_by(calls)
-}
-
-/// Calls by their keys, of which there are few; each group in the order of its calls.
-fn grouped_by<K: PartialEq, T>(calls: impl IntoIterator<Item = (K, T)>) -> Vec<(K, Vec<T>)> {
+/// Calls by who makes them, or for whom they are made: nearly always one, because a process has one executor. Each group in
+/// the order of its calls.
+fn grouped<K: PartialEq, T>(calls: impl IntoIterator<Item = (K, T)>) -> Vec<(K, Vec<T>)> {
     let mut groups: Vec<(K, Vec<T>)> = Vec::with_capacity(1);
     for (key, call) in calls {
         match groups.iter_mut().find(|(known, _)| *known == key) {
@@ -346,4 +339,13 @@ fn grouped_by<K: PartialEq, T>(calls: impl IntoIterator<Item = (K, T)>) -> Vec<(
         }
     }
     groups
+}
+
+/// The answers of the groups, in the order of all calls; nothing for a call whose group had too few.
+fn in_order<K: Eq + Hash, T>(
+    order: &[K],
+    mut answers: HashMap<K, vec::IntoIter<T>>,
+) -> impl Iterator<Item = Option<T>> {
+    let next = move |key| answers.get_mut(key).and_then(Iterator::next);
+    order.iter().map(next)
 }

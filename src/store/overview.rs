@@ -13,6 +13,23 @@ use crate::domain::{
     ActionName, Attempt, ExecutorId, ExecutorRecord, Progress, QueueName, TaskId, TaskState,
 };
 
+/// The queues. These three statements are the same in both databases, which number arguments alike.
+pub(super) const NAMES: &str = "select name from queue";
+
+/// Scans the tasks, once for all counts: an index on what is open would be written by every settlement.
+pub(super) const COUNTS: &str = "
+select queue, state, case when state = $1 then executor end as executor, count(*) as tasks,
+    min(ready_at) filter (where state = $2) as oldest_ready_at
+from task where finished_at is null
+group by 1, 2, 3";
+
+/// Scans the tasks, and keeps the few that come first.
+pub(super) const OPEN: &str = "
+select id, action, queue, attempt, executor, progress,
+    coalesce(case when state = $2 then ready_at else started_at end, created_at) as since
+from task where finished_at is null and state = $1
+order by since, id limit $3";
+
 /// Everything that is open, at a glance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overview {

@@ -44,6 +44,32 @@ KEPT = "all kept"
 UNCONFIRMED = "lost if not yet on the disk, unnoticed: submits are not confirmed"
 LATER = "all kept on this host, up to 1 s lost"
 
+# What all settings of one program share.
+CELERY = {
+    "name": "Celery",
+    "folder": "celery",
+    "worker_command": ("{python}", "-m", "celery", "-A", "tasks", "worker", "-c", "2", "-l", "warning"),
+    "client_command": ("{python}", "bench.py"),
+}
+DRAMATIQ = {
+    "name": "Dramatiq",
+    "folder": "dramatiq",
+    "worker_command": ("{python}", "-m", "dramatiq", "tasks", "-p", "2", "-t", "8"),
+    "client_command": ("{python}", "bench.py"),
+}
+BULLMQ = {
+    "name": "BullMQ",
+    "folder": "bullmq",
+    "worker_command": ("node", "worker.js"),
+    "client_command": ("node", "bench.js"),
+}
+GRAPHILE = {
+    "name": "graphile-worker",
+    "folder": "graphile-worker",
+    "worker_command": ("node", "worker.js"),
+    "client_command": ("node", "bench.js"),
+}
+
 SYSTEMS = [
     System(
         key=OURS,
@@ -62,9 +88,8 @@ SYSTEMS = [
     ),
     System(
         key="celery-durable",
-        name="Celery",
+        **CELERY,
         setting="late ack, quorum queue, confirms, results in PostgreSQL",
-        folder="celery",
         servers=("postgres", "rabbitmq"),
         share=0.1,
         waits=100,
@@ -74,15 +99,12 @@ SYSTEMS = [
         power=KEPT,
         result="PostgreSQL",
         keeps=RESULTS,
-        worker_command=("{python}", "-m", "celery", "-A", "tasks", "worker", "-c", "2", "-l", "warning"),
-        client_command=("{python}", "bench.py"),
         environment={"VARIANT": "durable"},
     ),
     System(
         key="celery-default",
-        name="Celery",
+        **CELERY,
         setting="its defaults: early ack, classic queue, no confirms, no results",
-        folder="celery",
         servers=("rabbitmq",),
         share=1 / 3,
         waits=0,
@@ -92,15 +114,12 @@ SYSTEMS = [
         power=UNCONFIRMED,
         result="none",
         keeps=NOT_ALL,
-        worker_command=("{python}", "-m", "celery", "-A", "tasks", "worker", "-c", "2", "-l", "warning"),
-        client_command=("{python}", "bench.py"),
         environment={"VARIANT": "default"},
     ),
     System(
         key="dramatiq-durable",
-        name="Dramatiq",
+        **DRAMATIQ,
         setting="2 processes of 8 threads, confirms, results in Redis (`appendfsync everysec`)",
-        folder="dramatiq",
         servers=("rabbitmq", "redis-everysec"),
         share=1 / 6,
         waits=500,
@@ -110,15 +129,12 @@ SYSTEMS = [
         power="tasks kept, up to 1 s of results lost",
         result="Redis, 10 minutes",
         keeps=TASKS,
-        worker_command=("{python}", "-m", "dramatiq", "tasks", "-p", "2", "-t", "8"),
-        client_command=("{python}", "bench.py"),
         environment={"VARIANT": "durable"},
     ),
     System(
         key="dramatiq-default",
-        name="Dramatiq",
+        **DRAMATIQ,
         setting="2 processes of 8 threads, no confirms, no results",
-        folder="dramatiq",
         servers=("rabbitmq",),
         share=2 / 3,
         waits=0,
@@ -128,15 +144,12 @@ SYSTEMS = [
         power=UNCONFIRMED,
         result="none",
         keeps=NOT_ALL,
-        worker_command=("{python}", "-m", "dramatiq", "tasks", "-p", "2", "-t", "8"),
-        client_command=("{python}", "bench.py"),
         environment={"VARIANT": "default"},
     ),
     System(
         key="bullmq-durable",
-        name="BullMQ",
+        **BULLMQ,
         setting="50 concurrent, Redis with `appendfsync always`, finished jobs kept",
-        folder="bullmq",
         servers=("redis-always",),
         share=2 / 3,
         waits=500,
@@ -146,15 +159,12 @@ SYSTEMS = [
         power=KEPT,
         result="Redis",
         keeps=RESULTS,
-        worker_command=("node", "worker.js"),
-        client_command=("node", "bench.js"),
         environment={"VARIANT": "durable"},
     ),
     System(
         key="bullmq-fast",
-        name="BullMQ",
+        **BULLMQ,
         setting="50 concurrent, Redis with `appendfsync everysec`, finished jobs removed",
-        folder="bullmq",
         servers=("redis-everysec",),
         share=2 / 3,
         waits=500,
@@ -164,15 +174,12 @@ SYSTEMS = [
         power="up to 1 s **lost**",
         result="none after the drain",
         keeps=NOT_ALL,
-        worker_command=("node", "worker.js"),
-        client_command=("node", "bench.js"),
         environment={"VARIANT": "fast"},
     ),
     System(
         key="graphile-batching",
-        name="graphile-worker",
+        **GRAPHILE,
         setting="24 concurrent, local queue of 500, batched completion",
-        folder="graphile-worker",
         servers=("postgres",),
         share=1,
         waits=0,
@@ -182,15 +189,12 @@ SYSTEMS = [
         power=KEPT,
         result="none",
         keeps=TASKS,
-        worker_command=("node", "worker.js"),
-        client_command=("node", "bench.js"),
         environment={"VARIANT": "batching"},
     ),
     System(
         key="graphile-plain",
-        name="graphile-worker",
+        **GRAPHILE,
         setting="10 concurrent",
-        folder="graphile-worker",
         servers=("postgres",),
         share=1 / 3,
         waits=0,
@@ -200,8 +204,6 @@ SYSTEMS = [
         power=KEPT,
         result="none",
         keeps=TASKS,
-        worker_command=("node", "worker.js"),
-        client_command=("node", "bench.js"),
         environment={"VARIANT": "plain"},
     ),
     System(

@@ -24,7 +24,7 @@ use super::status::Status;
 use super::token;
 use super::trouble::Trouble;
 use super::unacked::{GATHERED_FOR, Unacked};
-use crate::clock::{Clock, Pauses, Sleep};
+use crate::clock::{Clock, Pauses, Sleep, passed};
 
 /// The argument of a stream's consumer that says where to begin, and the header that says where one is.
 const OFFSET: &str = "x-stream-offset";
@@ -253,7 +253,7 @@ impl Consumer {
                 () = unacked.waits(), if gathering.is_none() => {
                     gathering = Some(self.clock.sleep(GATHERED_FOR));
                 }
-                () = over(gathering.as_mut()), if gathering.is_some() => {
+                () = passed(gathering.as_mut()) => {
                     gathering = None;
                     unacked.flush();
                 }
@@ -373,14 +373,6 @@ impl Tags {
     fn ended(&mut self, tag: &Arc<Tag>) {
         self.ending.retain(|ending| !Arc::ptr_eq(ending, tag));
         self.old.push(Arc::clone(tag));
-    }
-}
-
-/// Waits until it is over, if there is one.
-async fn over(sleep: Option<&mut Sleep>) {
-    match sleep {
-        Some(sleep) => sleep.await,
-        None => std::future::pending().await,
     }
 }
 

@@ -1,17 +1,11 @@
 //! How fast one executor works off a backlog.
 
-use futures_util::StreamExt;
-
 use super::Complaint;
 use super::args::DrainArgs;
 use super::ends::{Ends, Progress};
 use super::report::{Report, rate};
-use super::stand::{Stand, processes};
+use super::stand::{Stand, processes, submit_all};
 use super::usage::{Usage, real};
-use crate::client::Client;
-
-/// Submissions under way at once.
-const SUBMITS: usize = 512;
 
 /// Submits a backlog, starts an executor, and counts what ends.
 ///
@@ -22,7 +16,7 @@ pub(super) async fn run(stand: &Stand, args: DrainArgs) -> Result<Report, Compla
     let client = stand.client().await?;
     output.say(&format!("submitting {tasks} tasks"));
     let begun = clock.monotonic();
-    submit(stand, &client, tasks).await?;
+    submit_all(&client, &stand.submission()?, tasks).await?;
     let submitted = clock.monotonic().saturating_sub(begun);
     output.say(&format!("draining them with {} slots", args.slots));
     // Not before: reading that the backlog was created would be work of the run.
@@ -51,17 +45,4 @@ pub(super) async fn run(stand: &Stand, args: DrainArgs) -> Result<Report, Compla
     let growth = real(full.rss_kib.saturating_sub(fresh.rss_kib)) * 10_000.0 / real(tasks as u64);
     report.number("executor_rss_growth_kib_per_10k", growth, "KiB");
     Ok(report)
-}
-
-/// Submits so many tasks through the library.
-pub(super) async fn submit(stand: &Stand, client: &Client, tasks: usize) -> Result<(), Complaint> {
-    let submission = stand.submission()?;
-    let mut submits = futures_util::stream::iter(0..tasks)
-        .map(|_| client.submit(submission.clone()))
-        .buffer_unordered(SUBMITS);
-    while let Some(receipt) = submits.next().await {
-        let receipt = receipt?;
-        tracing::trace!(task.id = %receipt.task.id, "Submitted");
-    }
-    Ok(())
 }

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use super::Complaint;
 use super::args::FanoutArgs;
-use super::drain::submit;
 use super::ends::Ends;
 use super::report::{Report, rate};
-use super::stand::{Stand, processes, submission};
+use super::stand::{Stand, processes, submission, submit_all};
 use crate::action::{Context, Registry};
 use crate::client::Client;
 use crate::domain::limits::SUBTASKS_MAX;
@@ -106,7 +105,9 @@ async fn one_by_one(stand: &Stand, client: &Client, tasks: usize) -> Result<f64,
         while ends.more(tasks).await? < tasks {}
         Ok::<(), Complaint>(())
     };
-    let (submitted, ended) = futures_util::join!(submit(stand, client, tasks), results);
+    let submission = stand.submission()?;
+    let submits = submit_all(client, &submission, tasks);
+    let (submitted, ended) = futures_util::join!(submits, results);
     submitted?;
     ended?;
     Ok(clock.monotonic().saturating_sub(begun).as_secs_f64())

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::{Complaint, Format, Output};
+use crate::domain::thousands;
 
 /// The columns for people.
 const HEADER: [&str; 3] = ["MEASURE", "VALUE", "UNIT"];
@@ -139,15 +140,7 @@ fn words(value: &Value) -> String {
                 Some(real) => format!("{real:.3}"),
                 None => number.to_string(),
             };
-            let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
-            let mut apart = String::new();
-            for (at, digit) in whole.char_indices() {
-                if at > 0 && (whole.len() - at).is_multiple_of(3) && !apart.ends_with('-') {
-                    apart.push(',');
-                }
-                apart.push(digit);
-            }
-            apart + rest
+            thousands(&text)
         }
         Value::Bool(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
     }

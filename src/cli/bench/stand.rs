@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
@@ -18,7 +19,7 @@ use crate::broker::BrokerAddress;
 use crate::cli::process::{self, WebServer};
 use crate::client::{Client, ClientSettings};
 use crate::clock::Clock;
-use crate::domain::{ActionName, Payload, QueueName, Submission};
+use crate::domain::{ActionName, Payload, QueueName, Submission, TaskId};
 use crate::runtime::{RunningExecutor, Runtime};
 use crate::store::StoreAddress;
 
@@ -33,6 +34,9 @@ const END_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The port of a PostgreSQL server whose address names none.
 const POSTGRES_PORT: u16 = 5432;
+
+/// Tasks that are submitted or cancelled at once.
+const CALLS: usize = 512;
 
 /// What every scenario stands on.
 pub(super) struct Stand {
@@ -393,6 +397,39 @@ fn farther_away(
         ));
     }
     Ok((store, broker))
+}
+
+/// Submits so many tasks through the library.
+pub(super) async fn submit_all(
+    client: &Client,
+    submission: &Submission,
+    tasks: usize,
+) -> Result<Vec<TaskId>, Complaint> {
+    let mut submits = futures_util::stream::iter(0..tasks)
+        .map(|_| client.submit(submission.clone()))
+        .buffer_unordered(CALLS);
+    let mut ids = Vec::with_capacity(tasks);
+    while let Some(receipt) = submits.next().await {
+        ids.push(receipt?.task.id);
+    }
+    Ok(ids)
+}
+
+/// Leaves nothing behind.
+pub(super) async fn cancel_all(client: &Client, tasks: &[TaskId]) {
+    let cancels = futures_util::stream::iter(tasks)
+        .map(|task| client.cancel(*task, "the benchmark is over"))
+        .buffer_unordered(CALLS);
+    let failed = cancels
+        .filter(|answer| std::future::ready(answer.is_err()))
+        .count()
+        .await;
+    if failed > 0 {
+        tracing::warn!(
+            failed,
+            "Tasks of the benchmark could not be cancelled: {failed}"
+        );
+    }
 }
 
 /// Asks a process to end, and ends it when it does not.

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
-
 use super::Complaint;
 use super::args::SuspendArgs;
 use super::report::{Report, Spread};
-use super::stand::{Stand, processes};
+use super::stand::{Stand, cancel_all, processes, submit_all};
 use super::usage::{Usage, real};
 use crate::action::{Context, Registry};
 use crate::client::Client;
@@ -16,9 +14,6 @@ use crate::domain::{
 };
 use crate::runtime::Runtime;
 use crate::store::List;
-
-/// Submissions under way at once.
-const SUBMITS: usize = 512;
 
 /// The action that waits.
 const WAITING: &str = "bench.wait";
@@ -50,7 +45,8 @@ pub(super) async fn run(stand: &Stand, args: SuspendArgs) -> Result<Report, Comp
     let before = stand.meter.before(&nobody).await;
     let (empty, begun) = (Usage::own(), clock.monotonic());
     output.say(&format!("submitting {tasks} tasks that wait for a signal"));
-    let ids = submit(&client, &queue, tasks).await?;
+    let one = Submission::new(ActionName::new(WAITING)?, Payload::null()).on_queue(queue.clone());
+    let ids = submit_all(&client, &one, tasks).await?;
     until_suspended(runtime, &queue, tasks).await?;
     let suspended = clock.monotonic().saturating_sub(begun).as_secs_f64();
     let full = Usage::own();
@@ -77,22 +73,6 @@ pub(super) async fn run(stand: &Stand, args: SuspendArgs) -> Result<Report, Comp
     report.spread("wake", &woken);
     after.report(&before, tasks, &mut report);
     Ok(report)
-}
-
-async fn submit(
-    client: &Client,
-    queue: &QueueName,
-    tasks: usize,
-) -> Result<Vec<TaskId>, Complaint> {
-    let one = Submission::new(ActionName::new(WAITING)?, Payload::null()).on_queue(queue.clone());
-    let mut submits = futures_util::stream::iter(0..tasks)
-        .map(|_| client.submit(one.clone()))
-        .buffer_unordered(SUBMITS);
-    let mut ids = Vec::with_capacity(tasks);
-    while let Some(receipt) = submits.next().await {
-        ids.push(receipt?.task.id);
-    }
-    Ok(ids)
 }
 
 async fn until_suspended(
@@ -143,21 +123,4 @@ async fn wake(client: &Client, task: TaskId) -> Result<(), Complaint> {
         "the task `{task}` is `{}`",
         ended.state
     )))
-}
-
-/// Leaves nothing behind.
-async fn cancel_all(client: &Client, ids: &[TaskId]) {
-    let cancels = futures_util::stream::iter(ids)
-        .map(|id| client.cancel(*id, "the benchmark is over"))
-        .buffer_unordered(SUBMITS);
-    let failed = cancels
-        .filter(|answer| std::future::ready(answer.is_err()))
-        .count()
-        .await;
-    if failed > 0 {
-        tracing::warn!(
-            failed,
-            "Tasks of the benchmark could not be cancelled: {failed}"
-        );
-    }
 }

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use serde_json::json;
 
 use super::args::TakeoverArgs;
 use super::report::{Report, Spread};
-use super::stand::{Stand, Worker, processes};
+use super::stand::{Stand, Worker, cancel_all, processes, submit_all};
 use super::{Complaint, seconds};
 use crate::client::Client;
 use crate::domain::{
@@ -81,7 +80,7 @@ async fn round(
     let tasks = submit(stand, client, tasks).await?;
     let outcome = kill_one(stand, workers, executors, &tasks).await;
     // Whatever happened: nobody needs an hour of sleep.
-    cancel(client, &tasks).await;
+    cancel_all(client, &tasks).await;
     let (round, survivor) = outcome?;
     until(stand, &tasks, "they are cancelled", |task| {
         task.state.is_final()
@@ -175,12 +174,7 @@ async fn submit(stand: &Stand, client: &Client, tasks: u16) -> Result<Vec<TaskId
     let input = Payload::of(&json!({"seconds": SLEEP_S}));
     let input = input.map_err(|error| Complaint::failed(error.to_string()))?;
     let one = Submission::new(ActionName::new("sleep")?, input).on_queue(stand.queue.clone());
-    let all = vec![one; usize::from(tasks)];
-    let mut ids = Vec::with_capacity(all.len());
-    for receipt in client.submit_all(all).await {
-        ids.push(receipt?.task.id);
-    }
-    Ok(ids)
+    submit_all(client, &one, tasks.into()).await
 }
 
 /// Waits until all of `tasks` are as they have to be.
@@ -204,21 +198,5 @@ async fn until(
             )));
         }
         clock.sleep(LOOK_INTERVAL).await;
-    }
-}
-
-async fn cancel(client: &Client, tasks: &[TaskId]) {
-    let cancels = futures_util::stream::iter(tasks)
-        .map(|task| client.cancel(*task, "the round is over"))
-        .buffer_unordered(tasks.len().max(1));
-    let failed = cancels
-        .filter(|answer| std::future::ready(answer.is_err()))
-        .count()
-        .await;
-    if failed > 0 {
-        tracing::warn!(
-            failed,
-            "Tasks of the benchmark could not be cancelled: {failed}"
-        );
     }
 }

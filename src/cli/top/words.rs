@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::domain::thousands;
+
 /// A duration in at most seven letters: `340ms`, `1.2s`, `12s`, `4m 10s`, `2h 05m`, `12d 03h`.
 pub(super) fn age(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -31,24 +33,13 @@ pub(super) fn per_second(rate: f64) -> String {
     } else if rate < 9.95 {
         format!("{rate:.1}")
     } else {
-        grouped(&format!("{rate:.0}"))
+        thousands(&format!("{rate:.0}"))
     }
 }
 
 /// A count: `1,204,000`.
 pub(super) fn count(count: u64) -> String {
-    grouped(&count.to_string())
-}
-
-fn grouped(digits: &str) -> String {
-    let mut said = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            said.push(',');
-        }
-        said.push(digit);
-    }
-    said
+    thousands(&count.to_string())
 }
 
 #[cfg(test)]

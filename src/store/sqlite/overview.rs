@@ -5,25 +5,11 @@ use sqlx::SqliteConnection;
 use super::{error, executors, read};
 use crate::domain::TaskState;
 use crate::store::StoreError;
-use crate::store::overview::{CountRow, Counted, OpenRow, Overview, open_tasks};
+use crate::store::overview::{
+    COUNTS, CountRow, Counted, NAMES, OPEN, OpenRow, Overview, open_tasks,
+};
 use crate::store::row::number;
 use crate::store::time::Time;
-
-const NAMES: &str = "select name from queue";
-
-/// Scans the tasks, once for all counts: an index on what is open would be written by every settlement.
-const COUNTS: &str = "
-select queue, state, case when state = ?1 then executor end as executor, count(*) as tasks,
-    min(ready_at) filter (where state = ?2) as oldest_ready_at
-from task where finished_at is null
-group by 1, 2, 3";
-
-/// Scans the tasks, and keeps the few that come first.
-const OPEN: &str = "
-select id, action, queue, attempt, executor, progress,
-    coalesce(case when state = ?2 then ready_at else started_at end, created_at) as since
-from task where finished_at is null and state = ?1
-order by since, id limit ?3";
 
 /// As [`crate::store::Store::overview`].
 pub(super) async fn overview(

@@ -59,6 +59,14 @@ pub(in crate::cli) enum Scenario {
     /// In each round two executors run tasks that sleep; one is ended with `kill -9`, and what it ran is looked for.
     #[command(after_help = "Example: longshore bench takeover --rounds 20 --tasks 8")]
     Takeover(TakeoverArgs),
+    /// How fast one client gets tasks accepted: one by one, with some in flight, and in batches.
+    #[command(
+        after_help = "Nobody runs what is submitted; it is cancelled at the end.\nExample: longshore bench submit --tasks 50000"
+    )]
+    Submit(SubmitArgs),
+    /// How long an executor takes from its start to the end of its first task.
+    #[command(after_help = "Example: longshore bench start --rounds 20")]
+    Start(StartArgs),
 }
 
 #[derive(Debug, Args, Clone, Copy)]
@@ -161,4 +169,24 @@ pub(in crate::cli) struct TakeoverArgs {
     /// Seconds that both executors run before one is killed. One that was just started waits for 5 s before it judges others.
     #[arg(long, value_name = "SECONDS", default_value_t = 6.0)]
     pub(super) warm_up: f64,
+}
+
+#[derive(Debug, Args, Clone, Copy)]
+pub(in crate::cli) struct SubmitArgs {
+    /// How many tasks are submitted with some in flight, and in batches; one by one a tenth of it.
+    #[arg(long, default_value_t = 20_000)]
+    pub(super) tasks: usize,
+    /// Submissions in flight at once.
+    #[arg(long, value_name = "TASKS", default_value_t = 256)]
+    pub(super) in_flight: usize,
+    /// Tasks of a batch.
+    #[arg(long, value_name = "TASKS", default_value_t = 500)]
+    pub(super) batch: usize,
+}
+
+#[derive(Debug, Args, Clone, Copy)]
+pub(in crate::cli) struct StartArgs {
+    /// How many executors are started, one after the other.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) rounds: u16,
 }

@@ -12,6 +12,8 @@ mod measure;
 mod proxy;
 mod report;
 mod stand;
+mod start;
+mod submit;
 mod suspend;
 mod sustained;
 mod takeover;
@@ -57,6 +59,8 @@ pub(super) async fn run(
         Scenario::Suspend(args) => suspend::run(&stand, args).await,
         Scenario::Idle(args) => idle::run(&stand, args).await,
         Scenario::Takeover(args) => takeover::run(&stand, args).await,
+        Scenario::Submit(args) => submit::run(&stand, args).await,
+        Scenario::Start(args) => start::run(&stand, args).await,
     };
     stand.tear_down().await;
     let mut report = report?;

@@ -405,9 +405,19 @@ pub(super) async fn submit_all(
     submission: &Submission,
     tasks: usize,
 ) -> Result<Vec<TaskId>, Complaint> {
+    submit_some(client, submission, tasks, CALLS).await
+}
+
+/// The same with so many at once.
+pub(super) async fn submit_some(
+    client: &Client,
+    submission: &Submission,
+    tasks: usize,
+    at_once: usize,
+) -> Result<Vec<TaskId>, Complaint> {
     let mut submits = futures_util::stream::iter(0..tasks)
         .map(|_| client.submit(submission.clone()))
-        .buffer_unordered(CALLS);
+        .buffer_unordered(at_once);
     let mut ids = Vec::with_capacity(tasks);
     while let Some(receipt) = submits.next().await {
         ids.push(receipt?.task.id);

@@ -285,3 +285,24 @@ async fn servers_can_be_moved_away() {
     let refused = refused.with_status(2);
     assert!(refused.err.contains("`--inject-latency`"), "{refused}");
 }
+
+#[tokio::test]
+async fn submissions_are_counted_and_nothing_is_left_of_them() {
+    let shell = servers().await;
+    let report = bench(&shell, "submit --tasks 40 --in-flight 8 --batch 10").await;
+    assert_eq!(report["tasks"], 84, "{report}");
+    for way in ["one_by_one", "in_flight", "batches"] {
+        let name = format!("{way}_tasks_per_s");
+        assert!(number(&report, &name) > 0.0, "{report}");
+    }
+    let open = run(&shell, "task list --state ready -o json").await;
+    assert_eq!(open.with_status(0).out.trim(), "[]");
+}
+
+#[tokio::test]
+async fn starts_are_timed_to_the_end_of_the_first_task() {
+    let shell = servers().await;
+    let report = bench(&shell, "start --rounds 2").await;
+    assert_eq!(report["tasks"], 2, "{report}");
+    is_spread(&report, "start");
+}

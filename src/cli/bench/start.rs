@@ -1,0 +1,45 @@
+//! How long an executor takes from its start to the end of its first task.
+
+use std::time::Duration;
+
+use super::Complaint;
+use super::args::StartArgs;
+use super::report::{Report, Spread};
+use super::stand::{Stand, processes};
+
+/// Slots of each executor.
+const SLOTS: u16 = 8;
+
+/// How long a start may take before the run is called broken.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Starts executors one after the other, each with a task that waits for it.
+pub(super) async fn run(stand: &Stand, args: StartArgs) -> Result<Report, Complaint> {
+    let (clock, client) = (stand.clock(), stand.client().await?);
+    let words = format!("starting {} executors, one after the other", args.rounds);
+    stand.output.say(&words);
+    let before = stand.meter.before(&processes([], None)).await;
+    let begun = clock.monotonic();
+    let mut took = Vec::with_capacity(args.rounds.into());
+    for _ in 0..args.rounds {
+        let task = client.submit(stand.submission()?).await?.task.id;
+        let started = clock.monotonic();
+        let worker = stand.executor(SLOTS).await?;
+        let ended = client.wait(task, PATIENCE).await?.into_task();
+        took.push(clock.monotonic().saturating_sub(started));
+        worker.end(clock).await;
+        if !ended.state.is_final() {
+            return Err(Complaint::failed(format!(
+                "the first task is still `{}` after {} s",
+                ended.state,
+                PATIENCE.as_secs()
+            )));
+        }
+    }
+    let seconds = clock.monotonic().saturating_sub(begun).as_secs_f64();
+    let after = stand.meter.after(&processes([], None)).await;
+    let mut report = Report::new("start", took.len(), seconds);
+    report.spread("start", &took.iter().copied().collect::<Spread>());
+    after.report(&before, took.len(), &mut report);
+    Ok(report)
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Shared;
 use crate::action::Stop;
+use crate::broker::topology::nudged_executor;
 use crate::broker::{Credit, Delivery};
 use crate::domain::limits::SIGNALS_MAX;
 use crate::domain::{
@@ -56,7 +57,7 @@ pub(super) async fn carry_out(shared: &Arc<Shared>, delivery: Delivery) {
     };
     let mut is_refused = false;
     for event in events {
-        match carry_out_one(shared, &event).await {
+        match carry_out_one(shared, &event, &delivery.key).await {
             Some(Ok(())) => {}
             // What stands behind it in the message is carried out all the same.
             Some(Err(refusal)) => {
@@ -77,7 +78,11 @@ pub(super) async fn carry_out(shared: &Arc<Shared>, delivery: Delivery) {
 }
 
 /// Carries out one event; `None` when this executor stops before the store has answered.
-async fn carry_out_one(shared: &Arc<Shared>, event: &Event) -> Option<Result<(), Refusal>> {
+async fn carry_out_one(
+    shared: &Arc<Shared>,
+    event: &Event,
+    key: &str,
+) -> Option<Result<(), Refusal>> {
     let task = event.task;
     let answer = match event.kind {
         EventKind::CancelRequested => {
@@ -107,7 +112,7 @@ async fn carry_out_one(shared: &Arc<Shared>, event: &Event) -> Option<Result<(),
             answer.await?.map_err(Refusal::Store)
         }
         EventKind::Signalled => {
-            look_again(shared, event).await;
+            look_again(shared, event, key).await;
             Ok(())
         }
         EventKind::Created
@@ -189,14 +194,16 @@ async fn tell_signalled(
 }
 
 /// A signal is stored for a task that ran when it came.
-async fn look_again(shared: &Arc<Shared>, event: &Event) {
+async fn look_again(shared: &Arc<Shared>, event: &Event, key: &str) {
     let executor = event.data.executor.as_deref();
     let executor: Option<ExecutorId> = executor.and_then(|id| id.parse().ok());
+    let is_nudge = nudged_executor(key).is_some();
     match executor {
-        Some(executor) if executor != shared.id => {
+        Some(executor) if executor != shared.id && !is_nudge => {
             nudge_signalled(shared, event.task, executor).await;
         }
-        // If it runs here no more, whoever runs it next looks by itself.
+        // If it runs here no more, whoever runs it next looks by itself. So it does after an executor that is gone: its
+        // nudges come to others, and sent again they would come again, for ever.
         Some(_) | None => {
             shared.running.nudge(event.task);
         }

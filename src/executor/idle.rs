@@ -17,7 +17,7 @@ use crate::background::Background;
 use crate::broker::Health;
 use crate::domain::limits::{BATCH_MAX, TREE_MAX};
 use crate::domain::{Task, TaskId};
-use crate::store::{IdleLook, StoreError};
+use crate::store::{IdleLook, IdleResume, StoreError};
 
 /// How long a queue must be silent, and a task ready, before the store is searched: an announcement that is
 /// merely under way must not be raced.
@@ -45,25 +45,42 @@ const FLEET_WITHOUT_BROKER: f64 = 8.0;
 /// How far a look goes back behind the end of the last one: a task may be stored by a transaction that began so long ago.
 const OVERLAP: Duration = Duration::from_mins(1);
 
+/// The same for the priorities that a row of looks has left behind: what comes to them meanwhile shall not wait until the
+/// row ends.
+const OVERLAP_ABOVE: Duration = Duration::from_secs(5);
+
 /// How often a look goes back to the beginning, for what came of still longer transactions.
 const WHOLE_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The search for ready tasks of one queue.
 struct Search {
     slots: Arc<QueueSlots>,
-    /// Whether the last look found as much as there was room for.
-    has_more: bool,
+    /// Where the next look goes on, when the last one found as much as there was room for.
+    row: Option<Row>,
     /// What became ready before this time was looked through.
     searched_to: Option<Timestamp>,
     /// When everything was looked through, on the process's monotonic clock.
     whole_at: Option<Duration>,
 }
 
+/// Looks of which each goes on where the one before stopped. From the beginning each would pass what those before it have
+/// found, and a backlog would cost the square of its length.
+#[derive(Clone, Copy)]
+struct Row {
+    /// When the first one was, on the process's monotonic clock.
+    begun_at: Duration,
+    /// When the first one was, by the store's clock: what came to be behind the later ones is not looked through.
+    looked_at: Timestamp,
+    /// Where the first one began.
+    since: Option<Timestamp>,
+    resume: IdleResume,
+}
+
 /// Looks for ready tasks of one queue until the intake stops.
 pub(super) async fn look(shared: Arc<Shared>, slots: Arc<QueueSlots>, background: Background) {
     let mut search = Search {
         slots: Arc::clone(&slots),
-        has_more: false,
+        row: None,
         searched_to: None,
         whole_at: None,
     };
@@ -75,13 +92,13 @@ pub(super) async fn look(shared: Arc<Shared>, slots: Arc<QueueSlots>, background
         let slot = tokio::select! {
             biased;
             () = background.stopping() => return,
-            slot = slots.slot(), if search.has_more => slot,
+            slot = slots.slot(), if search.row.is_some() => slot,
             () = shared.clock.sleep(pause) => None,
         };
         if let Err(error) = search.look(&shared, slot, has_broker).await {
             tracing::debug!(error = %error, "The look for ready tasks failed; it is repeated soon");
             shared.doubt.notify_one();
-            search.has_more = false;
+            search.row = None;
             search.searched_to = None;
         }
     }
@@ -182,7 +199,7 @@ impl Search {
         }
         let watermark = self.slots.watermark();
         let Some(before) = watermark.and_then(|at| at.checked_sub(LAG).ok()) else {
-            self.has_more = false;
+            self.row = None;
             return Ok(());
         };
         // Deliveries take every slot that becomes free; this stands in line for one of them.
@@ -220,25 +237,46 @@ impl Search {
         let is_fresh = |at: Duration| {
             now.saturating_sub(at) < WHOLE_INTERVAL * (*shared.fleet.borrow()).clamp(1, FLEET_MAX)
         };
-        let since = self
-            .searched_to
-            .filter(|_| self.whole_at.is_some_and(is_fresh));
+        let row = self.row.filter(|row| is_fresh(row.begun_at));
+        let since = match row {
+            Some(row) => row.since,
+            None => self
+                .searched_to
+                .filter(|_| self.whole_at.is_some_and(is_fresh)),
+        };
         let look = IdleLook {
             queue: self.slots.queue().clone(),
             actions: shared.registry.names().cloned().collect(),
             older_than,
             since,
+            resume: row.map(|row| row.resume),
             before,
             limit: slots.len(),
         };
         let found = shared.store.claim_idle(shared.id, &look).await?;
-        self.has_more = found.tasks.len() >= look.limit;
-        if !self.has_more {
-            let searched = found.looked_at.checked_sub(older_than).ok();
-            let searched = searched.map(|at| before.map_or(at, |before| at.min(before)));
-            self.searched_to = searched.and_then(|at| at.checked_sub(OVERLAP).ok());
+        let last = found
+            .tasks
+            .last()
+            .filter(|_| found.tasks.len() >= look.limit);
+        let resume = last.and_then(|last| {
+            Some(IdleResume {
+                priority: last.priority,
+                ready_at: last.ready_at?,
+                above_since: look.searched(found.looked_at, OVERLAP_ABOVE)?,
+            })
+        });
+        let (begun_at, looked_at) =
+            row.map_or((now, found.looked_at), |row| (row.begun_at, row.looked_at));
+        self.row = resume.map(|resume| Row {
+            begun_at,
+            looked_at,
+            since,
+            resume,
+        });
+        if self.row.is_none() {
+            self.searched_to = look.searched(looked_at, OVERLAP);
             if since.is_none() {
-                self.whole_at = Some(now);
+                self.whole_at = Some(begun_at);
             }
         }
         for (task, slot) in found.tasks.into_iter().zip(slots) {

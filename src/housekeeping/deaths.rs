@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 
-use super::{House, INTERVAL};
+use super::House;
 use crate::background::Background;
 use crate::broker::topology::dead_executor;
-use crate::broker::{Credit, Deliveries, Delivery, Health};
+use crate::broker::{Credit, Deliveries, Delivery};
 use crate::clock::Pauses;
 use crate::domain::ExecutorId;
 use crate::domain::limits::{BATCH_MAX, LEASE_DURATION};
@@ -38,8 +38,8 @@ const JUDGING_DURATION_MAX: Duration = Duration::from_mins(1);
 /// How long a lease is not renewed until its executor counts as silent: three renewals are missing.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// How often whoever has no broker itself looks for silent executors, give or take a half: all may be without.
-const INTERVAL_WITHOUT_BROKER: Duration = Duration::from_secs(1);
+/// What is left of the lease of an executor that counts as silent.
+pub(super) const LEASE_LEFT_OF_SILENT: Duration = LEASE_DURATION.saturating_sub(SILENCE);
 
 /// Silent executors that are judged at a time.
 const AT_ONCE: usize = 16;
@@ -66,35 +66,30 @@ pub(super) async fn hear(house: Arc<House>, mut notices: Deliveries, background:
     }
 }
 
-/// Looks for silent executors again and again, until `background` stops.
-pub(super) async fn look(house: Arc<House>, background: Background) {
-    let health = house.broker.health();
-    let look_again_and_again = async {
-        loop {
-            let interval = match *health.borrow() {
-                Health::Down(_) => INTERVAL_WITHOUT_BROKER,
-                Health::Up | Health::Blocked(_) => INTERVAL,
-            };
-            let pause = interval.mul_f64(0.5 + house.clock.chance());
-            house.clock.sleep(pause).await;
-            if let Err(error) = judge_the_silent(&house).await {
+/// Judges executors that were silent, beside everything else, until `background` stops. Does nothing while others are being
+/// judged: who is still silent then is seen again.
+pub(super) fn suspect(house: &Arc<House>, silent: Vec<ExecutorId>, background: &Background) {
+    if silent.is_empty() {
+        return;
+    }
+    let Ok(turn) = Arc::clone(&house.judging).try_acquire_owned() else {
+        return;
+    };
+    let (house, stop) = (Arc::clone(house), background.clone());
+    background.spawn(async move {
+        tokio::select! {
+            biased;
+            () = stop.stopping() => {}
+            judged = judge_the_silent(&house, silent) => if let Err(error) = judged {
                 house.has_failed();
-                tracing::debug!(error = %error, "The look for silent executors failed; it is repeated soon");
+                tracing::debug!(error = %error, "Silent executors could not be judged; it is repeated soon");
             }
         }
-    };
-    tokio::select! {
-        biased;
-        () = background.stopping() => {}
-        () = look_again_and_again => {}
-    }
+        drop(turn);
+    });
 }
 
-async fn judge_the_silent(house: &House) -> Result<(), StoreError> {
-    let silent = house
-        .store
-        .silent(LEASE_DURATION.saturating_sub(SILENCE))
-        .await?;
+async fn judge_the_silent(house: &House, silent: Vec<ExecutorId>) -> Result<(), StoreError> {
     let judged = stream::iter(silent)
         .map(|executor| end(house, executor, PATIENCE_WITH_SILENCE))
         .buffer_unordered(AT_ONCE)

@@ -9,10 +9,10 @@ mod schedules;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::background::Background;
-use crate::broker::{Broker, BrokerError, Outgoing, Source};
+use crate::broker::{Broker, BrokerError, Health, Outgoing, Source};
 use crate::clock::Clock;
 use crate::domain::ExecutorId;
 use crate::domain::limits::{BATCH_MAX, HEARTBEAT_INTERVAL, LEASE_DURATION};
@@ -21,6 +21,9 @@ use crate::wire::EventKind;
 
 /// How often a process looks when nothing is known to be due, give or take a half.
 const INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often it looks while its broker is away, which tells of no death then.
+const INTERVAL_WITHOUT_BROKER: Duration = Duration::from_secs(1);
 
 /// How soon a pass that failed is repeated.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -84,11 +87,13 @@ struct House {
     answers: Mutex<Option<Answers>>,
     /// When it last did not; on the same clock.
     failed_at: Mutex<Option<Duration>>,
+    /// Held by whoever judges the silent: one at a time, since it takes seconds.
+    judging: Arc<Semaphore>,
 }
 
 /// What one pass did.
 #[must_use]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Kept {
     /// Tasks that became `ready`.
     pub woken: usize,
@@ -104,6 +109,8 @@ pub struct Kept {
     pub fired: usize,
     /// How long until the next task or schedule is due.
     pub next_in: Option<Duration>,
+    /// Executors that were silent, of whose death the broker would not tell: somebody is to judge them.
+    pub silent: Vec<ExecutorId>,
 }
 
 impl Housekeeper {
@@ -123,6 +130,7 @@ impl Housekeeper {
             clock,
             answers: Mutex::default(),
             failed_at: Mutex::default(),
+            judging: Arc::new(Semaphore::new(1)),
         };
         Self {
             house: Arc::new(house),
@@ -132,7 +140,7 @@ impl Housekeeper {
         }
     }
 
-    /// Begins to listen for death notices, and to look for deaths of which there is none, until `background` stops.
+    /// Begins to listen for death notices, until `background` stops.
     ///
     /// # Errors
     ///
@@ -145,17 +153,22 @@ impl Housekeeper {
             .await?;
         let (house, stop) = (Arc::clone(&self.house), background.clone());
         background.spawn(deaths::hear(house, notices, stop));
-        background.spawn(deaths::look(Arc::clone(&self.house), background.clone()));
         Ok(())
     }
 
     /// Passes over the store again and again, until `background` stops.
     pub async fn run(mut self, background: Background) {
         let clock = Arc::clone(&self.house.clock);
+        let health = self.house.broker.health();
         loop {
             let pause = match self.run_once().await {
                 Ok(kept) => {
-                    let regular = INTERVAL.mul_f64(0.5 + clock.chance());
+                    deaths::suspect(&self.house, kept.silent, &background);
+                    let interval = match *health.borrow() {
+                        Health::Down(_) => INTERVAL_WITHOUT_BROKER,
+                        Health::Up | Health::Blocked(_) => INTERVAL,
+                    };
+                    let regular = interval.mul_f64(0.5 + clock.chance());
                     kept.next_in
                         .map_or(regular, |next_in| next_in.min(regular))
                         .max(INTERVAL_MIN)
@@ -175,32 +188,25 @@ impl Housekeeper {
         }
     }
 
-    /// One pass.
+    /// One pass: a glance, and then only what there is to do.
     ///
     /// # Errors
     ///
     /// [`StoreError`]: what was done until then is done.
     pub async fn run_once(&mut self) -> Result<Kept, StoreError> {
         let house = &self.house;
-        let due = house.store.due(BATCH_MAX).await?;
+        let seen = house.store.glance(deaths::LEASE_LEFT_OF_SILENT).await?;
         let mut kept = Kept {
-            woken: due.ready.len(),
-            failed: due.failed.len(),
+            silent: seen.silent,
+            next_in: seen.due_in,
             ..Kept::default()
         };
-        for facts in &due.ready {
-            house.outgoing.announce(EventKind::Woken, facts).await;
+        if seen.due_in == Some(Duration::ZERO) {
+            house.move_due(&mut kept).await?;
         }
-        due.failed
-            .into_iter()
-            .for_each(|facts| house.outgoing.report(facts));
-        let is_full = kept.woken + kept.failed >= BATCH_MAX;
-        kept.next_in = if is_full {
-            Some(Duration::ZERO)
-        } else {
-            due.next_in
-        };
-        kept.cancelled = house.clear_below().await?;
+        if seen.has_below {
+            kept.cancelled = house.clear_below().await?;
+        }
         let now = house.clock.monotonic();
         if self
             .pruned_at
@@ -214,12 +220,19 @@ impl Housekeeper {
             }
         }
         // After an outage of the store every lease looks expired: everybody gets one lease to renew first.
-        if house.answers_for() >= LEASE_DURATION {
+        if house.answers_for() >= LEASE_DURATION && seen.has_lost {
             kept.taken_over = house.take_over(None).await?;
+            if kept.taken_over >= BATCH_MAX {
+                kept.next_in = Some(Duration::ZERO);
+            }
         }
-        let fired = house.fire().await?;
-        kept.fired = fired.created.len();
-        kept.next_in = kept.next_in.into_iter().chain(fired.next_in).min();
+        let mut fires_in = seen.schedules_in;
+        if fires_in == Some(Duration::ZERO) {
+            let fired = house.fire().await?;
+            kept.fired = fired.created.len();
+            fires_in = fired.next_in;
+        }
+        kept.next_in = kept.next_in.into_iter().chain(fires_in).min();
         Ok(kept)
     }
 }
@@ -235,6 +248,25 @@ impl House {
         };
         *answers = Some(Answers { since, last: now });
         now.saturating_sub(since)
+    }
+
+    /// Moves what is due, at most a batch.
+    async fn move_due(&self, kept: &mut Kept) -> Result<(), StoreError> {
+        let due = self.store.due(BATCH_MAX).await?;
+        (kept.woken, kept.failed) = (due.ready.len(), due.failed.len());
+        for facts in &due.ready {
+            self.outgoing.announce(EventKind::Woken, facts).await;
+        }
+        due.failed
+            .into_iter()
+            .for_each(|facts| self.outgoing.report(facts));
+        let is_full = kept.woken + kept.failed >= BATCH_MAX;
+        kept.next_in = if is_full {
+            Some(Duration::ZERO)
+        } else {
+            due.next_in
+        };
+        Ok(())
     }
 
     /// Cancels what is left open below tasks that have ended; how many.

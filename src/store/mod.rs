@@ -14,6 +14,7 @@ mod durable_row;
 mod error;
 mod failure;
 mod group;
+mod idle;
 mod listed;
 mod log;
 mod overview;
@@ -42,6 +43,7 @@ pub use durable::{
 };
 pub use error::StoreError;
 pub use group::{GroupCommit, Grouped};
+pub use idle::{IdleFound, IdleLook, IdleResume};
 pub use listed::{Listed, Unreadable};
 pub use overview::{OpenTask, Overview, QueueOverview};
 pub use schedule::{
@@ -157,9 +159,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Notes whether `executor` holds its token, so that the broker would tell of its death.
     async fn note_token(&self, executor: ExecutorId, is_held: bool) -> Result<(), StoreError>;
 
-    /// Executors without a token whose lease ends in less than `lease_left`: they were silent for the rest of it. None that
-    /// was found lost or dead.
-    async fn silent(&self, lease_left: Duration) -> Result<Vec<ExecutorId>, StoreError>;
+    /// Whether housekeeping has anything to do: one small query. Whose lease ends in less than `lease_left` was silent for
+    /// the rest of it. What it tells may be over the moment after; each of the calls it points to looks for itself.
+    async fn glance(&self, lease_left: Duration) -> Result<Glance, StoreError>;
 
     /// Notes that `executor` begins to run `task` on trial: if the executor dies, the task is to blame and no other.
     async fn put_on_trial(&self, executor: ExecutorId, task: TaskId) -> Result<(), StoreError>;
@@ -435,33 +437,6 @@ pub enum Refusal {
     ParentEnded(TaskId),
 }
 
-/// What an executor with free slots looks for in the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IdleLook {
-    /// In which queue.
-    pub queue: QueueName,
-    /// What it can run.
-    pub actions: Vec<ActionName>,
-    /// How long a task must have been `ready`: its announcement may still be under way.
-    pub older_than: Duration,
-    /// Only tasks that became `ready` at this time or later: all that are older were looked through before.
-    pub since: Option<Timestamp>,
-    /// Only tasks that became `ready` before this time: those after it may still be announced.
-    pub before: Option<Timestamp>,
-    /// How many at most.
-    pub limit: usize,
-}
-
-/// What an idle look found.
-#[must_use]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IdleFound {
-    /// The tasks that were taken.
-    pub tasks: Vec<Task>,
-    /// When it looked, by the store's clock.
-    pub looked_at: Timestamp,
-}
-
 /// What became of one settlement.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -557,6 +532,22 @@ pub struct Due {
     pub failed: Vec<TaskFacts>,
     /// How long until the next one is due, by the store's clock; `None` when nothing waits for a time.
     pub next_in: Option<Duration>,
+}
+
+/// What there is to do for housekeeping, at a glance.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Glance {
+    /// How long until [`Store::due`] moves something; zero when it would now, `None` when nothing waits for a time.
+    pub due_in: Option<Duration>,
+    /// How long until [`Store::fire_schedules`] has a schedule to look at, as `due_in`.
+    pub schedules_in: Option<Duration>,
+    /// Whether [`Store::take_over`] finds an executor to take over from.
+    pub has_lost: bool,
+    /// Whether [`Store::clear_below`] finds a task that has ended.
+    pub has_below: bool,
+    /// Executors without a token that are silent. None that was found lost or dead.
+    pub silent: Vec<ExecutorId>,
 }
 
 /// Which tasks to list.

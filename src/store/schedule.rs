@@ -444,11 +444,6 @@ pub(super) fn fired_before(name: &str) -> StoreError {
     }
 }
 
-/// How long from now, in microseconds, as a duration; zero for what is over.
-pub(super) fn from_now(micros: i64) -> Duration {
-    Duration::from_micros(u64::try_from(micros).unwrap_or(0))
-}
-
 fn row_name(name: &str) -> String {
     format!("`{name}` of `schedule`")
 }

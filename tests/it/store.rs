@@ -116,10 +116,12 @@ store_contract! {
         who_lacks_a_token_and_is_silent_is_told,
         only_the_executor_that_is_meant_is_taken_over,
         an_idle_look_keeps_to_its_marks,
+        an_idle_look_goes_on_where_the_last_one_stopped,
     }
     times {
         a_task_due_later_waits_for_its_time,
         nothing_is_due_in_an_empty_store,
+        a_glance_tells_what_there_is_to_do,
         what_is_due_is_moved_within_the_limit,
         an_open_task_past_its_deadline_fails,
         a_scheduled_task_past_its_deadline_does_not_start,

@@ -235,6 +235,12 @@ pub fn nudge_key(executor: ExecutorId) -> String {
     format!("executor.{executor}")
 }
 
+/// For which executor the nudge with a routing key was. One that is gone is told nothing: what is for it comes to
+/// `longshore.signals`, by the alternate exchange, and some other executor gets it.
+pub fn nudged_executor(key: &str) -> Option<ExecutorId> {
+    key.strip_prefix("executor.")?.parse().ok()
+}
+
 /// Everything that has to be there, with the work queues of `queues`.
 pub fn topology(queues: &[QueueName]) -> Topology {
     Topology {

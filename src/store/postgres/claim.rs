@@ -1,6 +1,8 @@
 //! Taking ready tasks.
 
-use sqlx::{Connection, PgConnection};
+use sqlx::postgres::PgRow;
+use sqlx::{Connection, FromRow, PgConnection, Row};
+use uuid::Uuid;
 
 use super::submit::{self, Statements};
 use super::{error, settle};
@@ -33,7 +35,7 @@ const CLAIM: &str = concat!(
 );
 
 /// Hops from priority to priority (there are few), and for each goes through the index `task_ready` in its order, from
-/// where the last look ended. What it costs: it passes the tasks since then that are not `ready` any more; with no $8 all
+/// where the last look ended. Tells the time, and answers one row without a task when it finds none. What it costs: it passes the tasks since then that are not `ready` any more; with no $8 all
 /// of the queue's retained history, about a second for a million tasks.
 const CLAIM_IDLE: &str = concat!(
     "with recursive live as (
@@ -48,21 +50,39 @@ const CLAIM_IDLE: &str = concat!(
         from level l cross join lateral (
             select t.id, t.ready_at from task t
             where t.queue = $2 and t.priority = l.priority
-                and t.ready_at >= coalesce($8, '-infinity')
+                and t.ready_at >= coalesce(
+                    case when l.priority > $10 then $12 when l.priority = $10 then $11 else $8 end, '-infinity')
                 and t.ready_at <= least(now() - $6 * interval '1 microsecond', $9)
                 and t.state = any($3) and t.action = any($5) and exists (select from live)
             order by t.ready_at, t.id limit $7 for update skip locked
         ) one
         where l.priority is not null
         order by l.priority desc, one.ready_at, one.id limit $7
+    ), taken as (
+        update task set state = $4, attempt = least(attempt, 2147483646) + 1, executor = $1, started_at = now()
+        from held where id = held.task
+        returning ",
+    task_columns!(),
+    "
     )
-    update task set state = $4, attempt = least(attempt, 2147483646) + 1, executor = $1, started_at = now()
-    from held where id = held.task
-    returning ",
-    task_columns!()
+    select now() as looked_at, taken.* from (select) as look left join taken on true"
 );
 
-const NOW: &str = "select now()";
+/// A row of [`CLAIM_IDLE`].
+struct LookedRow {
+    looked_at: Time,
+    task: Option<TaskRow>,
+}
+
+impl FromRow<'_, PgRow> for LookedRow {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let is_found = row.try_get::<Option<Uuid>, _>("id")?.is_some();
+        Ok(Self {
+            looked_at: row.try_get("looked_at")?,
+            task: is_found.then(|| TaskRow::from_row(row)).transpose()?,
+        })
+    }
+}
 
 /// As [`crate::store::Store::claim`].
 pub(super) async fn claim(
@@ -108,7 +128,7 @@ pub(super) async fn claim_idle(
 ) -> Result<IdleFound, StoreError> {
     let step = Step::of(TaskEvent::Claimed);
     let actions: Vec<&str> = look.actions.iter().map(ActionName::as_str).collect();
-    let rows = sqlx::query_as(CLAIM_IDLE)
+    let rows: Vec<LookedRow> = sqlx::query_as(CLAIM_IDLE)
         .bind(owner(executor))
         .bind(look.queue.as_str())
         .bind(step.from)
@@ -118,15 +138,20 @@ pub(super) async fn claim_idle(
         .bind(number(look.limit))
         .bind(look.since.map(Time::from))
         .bind(look.before.map(just_before))
+        .bind(look.resume.map(|resume| resume.priority))
+        .bind(look.resume.map(|resume| Time::from(resume.ready_at)))
+        .bind(look.resume.map(|resume| Time::from(resume.above_since)))
         .fetch_all(&mut *connection)
         .await
         .map_err(error::of)?;
+    let looked_at = rows.first().map(|row| row.looked_at);
+    let looked_at = looked_at.ok_or_else(|| StoreError::Statement {
+        reason: "a look for ready tasks was answered with no row, not even with the time"
+            .to_owned(),
+    })?;
+    let rows = rows.into_iter().filter_map(|row| row.task).collect();
     let mut tasks = read(connection, executor, rows).await?;
     tasks.sort_by_key(|task| (std::cmp::Reverse(task.priority), task.ready_at, task.id));
-    let looked_at: Time = sqlx::query_scalar(NOW)
-        .fetch_one(connection)
-        .await
-        .map_err(error::of)?;
     idle_found(tasks, looked_at)
 }
 

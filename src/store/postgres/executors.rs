@@ -52,11 +52,6 @@ where id = $1 and lease_ends_at = $2 and lost_at is null and dead_at is null";
 
 const NOTE_TOKEN: &str = "update executor set lacks_token = $2 where id = $1";
 
-const SILENT: &str = "
-select id from executor
-where lacks_token and lease_ends_at < now() + $1 * interval '1 microsecond' and lost_at is null and dead_at is null
-order by id";
-
 const PUT_ON_TRIAL: &str =
     "update executor set trial = $2 where id = $1 and lost_at is null and dead_at is null";
 
@@ -159,19 +154,6 @@ pub(super) async fn note_token(
         .await
         .map_err(error::of)?;
     Ok(())
-}
-
-/// As [`crate::store::Store::silent`].
-pub(super) async fn silent(
-    connection: &mut PgConnection,
-    lease_left: Duration,
-) -> Result<Vec<ExecutorId>, StoreError> {
-    let silent: Vec<Uuid> = sqlx::query_scalar(SILENT)
-        .bind(micros(lease_left))
-        .fetch_all(connection)
-        .await
-        .map_err(error::of)?;
-    Ok(silent.into_iter().map(ExecutorId::from_uuid).collect())
 }
 
 /// As [`crate::store::Store::put_on_trial`].

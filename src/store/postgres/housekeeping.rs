@@ -6,12 +6,26 @@ use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::{error, fan_out};
-use crate::domain::{LogChunk, QueueName, TIMER_MARK, TaskEvent};
+use crate::domain::{ExecutorId, LogChunk, QueueName, TIMER_MARK, TaskEvent};
 use crate::store::change::{Step, attempt, deadline_failure};
 use crate::store::durable_row::{EndedRow, ended_rows};
 use crate::store::row::{facts_columns, number};
-use crate::store::time::{Time, micros};
-use crate::store::{Due, StoreError};
+use crate::store::time::{Time, from_now, micros};
+use crate::store::{Due, Glance, StoreError};
+
+/// All that an idle pass asks. Timers and schedules by their indexes; the other two tables are small.
+const GLANCE: &str = "
+select
+    (select (extract(epoch from min(due_at) - now()) * 1000000)::int8 from timer) as due_in,
+    (select (extract(epoch from min(look_at) - now()) * 1000000)::int8 from schedule
+        where look_at is not null) as schedules_in,
+    exists (select from executor
+        where (lease_ends_at <= now() or dead_at is not null) and released_at is null) as has_lost,
+    exists (select from ended_parent) as has_below,
+    array(select id from executor
+        where lacks_token and lease_ends_at < now() + $1 * interval '1 microsecond'
+            and lost_at is null and dead_at is null
+        order by id) as silent";
 
 /// Takes timers whose time has come, together with their tasks; whatever somebody else has locked is left for
 /// the next look. A timer whose task has moved on is just removed. One that finds its task running is
@@ -94,6 +108,26 @@ join task t on t.id = w.task
 order by w.task, w.attempt, w.log_offset
 on conflict do nothing";
 
+/// As [`crate::store::Store::glance`].
+pub(super) async fn glance(
+    connection: &mut PgConnection,
+    lease_left: Duration,
+) -> Result<Glance, StoreError> {
+    let (due_in, schedules_in, has_lost, has_below, silent) =
+        sqlx::query_as::<_, (Option<i64>, Option<i64>, bool, bool, Vec<Uuid>)>(GLANCE)
+            .bind(micros(lease_left))
+            .fetch_one(connection)
+            .await
+            .map_err(error::of)?;
+    Ok(Glance {
+        due_in: due_in.map(from_now),
+        schedules_in: schedules_in.map(from_now),
+        has_lost,
+        has_below,
+        silent: silent.into_iter().map(ExecutorId::from_uuid).collect(),
+    })
+}
+
 /// As [`crate::store::Store::due`].
 pub(super) async fn due(connection: &mut PgConnection, limit: usize) -> Result<Due, StoreError> {
     let (start, late) = (
@@ -137,7 +171,7 @@ pub(super) async fn due(connection: &mut PgConnection, limit: usize) -> Result<D
     Ok(Due {
         ready,
         failed,
-        next_in: next.map(|micros| Duration::from_micros(u64::try_from(micros).unwrap_or(0))),
+        next_in: next.map(from_now),
     })
 }
 

@@ -47,10 +47,10 @@ use self::connections::{Connections, call};
 use self::outage::Outage;
 use self::submit::Statements;
 use super::{
-    Below, Cancelled, Due, Fired, IdleFound, IdleLook, List, Listed, Operated, Overview, Recorded,
-    Renewal, SCHEMA_VERSION, ScheduleCreated, ScheduleList, SchedulesListed, Settled, Signalled,
-    Spawn, Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver, TookSignal,
-    Triggered,
+    Below, Cancelled, Due, Fired, Glance, IdleFound, IdleLook, List, Listed, Operated, Overview,
+    Recorded, Renewal, SCHEMA_VERSION, ScheduleCreated, ScheduleList, SchedulesListed, Settled,
+    Signalled, Spawn, Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver,
+    TookSignal, Triggered,
 };
 use crate::domain::limits::BATCH_MAX;
 use crate::domain::{
@@ -209,8 +209,8 @@ impl Store for PostgresStore {
         call!(self.writers, executors::note_token(executor, is_held))
     }
 
-    async fn silent(&self, lease_left: Duration) -> Result<Vec<ExecutorId>, StoreError> {
-        call!(self.readers, executors::silent(lease_left))
+    async fn glance(&self, lease_left: Duration) -> Result<Glance, StoreError> {
+        call!(self.readers, housekeeping::glance(lease_left))
     }
 
     async fn put_on_trial(&self, executor: ExecutorId, task: TaskId) -> Result<(), StoreError> {

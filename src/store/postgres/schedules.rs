@@ -14,10 +14,9 @@ use crate::domain::{
 use crate::store::row::number;
 use crate::store::schedule::{
     FiringRow, LockedRow, Prospect, ScheduleRow, clock, fired_before, firing_columns, firings,
-    from_now, known, noted, schedule_columns, stored, task_text, times, timing_text, triggered,
-    vanished,
+    known, noted, schedule_columns, stored, task_text, times, timing_text, triggered, vanished,
 };
-use crate::store::time::{Time, micros};
+use crate::store::time::{Time, from_now, micros};
 use crate::store::{Fired, ScheduleCreated, ScheduleList, SchedulesListed, StoreError, Triggered};
 
 const ONE: &str = concat!(

@@ -24,15 +24,17 @@ const CLAIM: &str = concat!(
 );
 
 /// Goes through the index `task_ready` in its order and stops when it has enough. What it costs: it passes
-/// the queue's tasks that are not `ready` any more, in proportion to the retained history of the queue; those that became
-/// ready before ?9 it passes in the index alone.
+/// the queue's tasks that are not `ready` any more, in proportion to the retained history of the queue; those that lie
+/// before its marks it passes in the index alone.
 const CLAIM_IDLE: &str = concat!(
     "update task set state = ?4, attempt = min(attempt, 2147483646) + 1, executor = ?1, started_at = ?5
     where id in (
         select t.id from task t
         where t.queue = ?2 and t.state in (select value from json_each(?3))
             and t.action in (select value from json_each(?6))
-            and t.ready_at between ifnull(?9, t.ready_at) and ?7
+            and t.ready_at <= ?7
+            and t.ready_at >= ifnull(
+                case when t.priority > ?10 then ?12 when t.priority = ?10 then ?11 else ?9 end, t.ready_at)
         order by t.priority desc, t.ready_at, t.id limit ?8
     ) and exists (select 1 from executor where id = ?1 and lease_ends_at > ?5 and lost_at is null and dead_at is null)
     returning ",
@@ -101,6 +103,9 @@ pub(super) async fn claim_idle(
         .bind(latest_ready(look, now))
         .bind(number(look.limit))
         .bind(look.since.map(Time::from))
+        .bind(look.resume.map(|resume| resume.priority))
+        .bind(look.resume.map(|resume| Time::from(resume.ready_at)))
+        .bind(look.resume.map(|resume| Time::from(resume.above_since)))
         .fetch_all(&mut *connection)
         .await
         .map_err(error::of)?;

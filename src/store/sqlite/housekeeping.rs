@@ -8,12 +8,23 @@ use uuid::Uuid;
 
 use super::submit::hex;
 use super::{error, fan_out};
-use crate::domain::{LogChunk, QueueName, TIMER_MARK, TaskEvent, TaskFacts};
+use crate::domain::{ExecutorId, LogChunk, QueueName, TIMER_MARK, TaskEvent, TaskFacts};
 use crate::store::change::{Step, attempt, deadline_failure};
 use crate::store::durable_row::{EndedRow, ended_rows};
 use crate::store::row::{FactsRow, facts_columns, facts_of_changed, number, text};
-use crate::store::time::Time;
-use crate::store::{Due, StoreError};
+use crate::store::time::{Time, from_now};
+use crate::store::{Due, Glance, StoreError};
+
+/// All that an idle pass asks. Timers and schedules by their indexes; the other two tables are small.
+const GLANCE: &str = "
+select
+    (select min(due_at) - ?1 from timer),
+    (select min(look_at) - ?1 from schedule where look_at is not null),
+    exists (select 1 from executor where (lease_ends_at <= ?1 or dead_at is not null) and released_at is null),
+    exists (select 1 from ended_parent)";
+
+const SILENT: &str = "
+select id from executor where lacks_token and lease_ends_at < ?1 and lost_at is null and dead_at is null order by id";
 
 /// A timer whose task has moved on is just removed. One that finds its task running is removed as well: a
 /// deadline is set again when the attempt ends and the task does not.
@@ -88,6 +99,32 @@ from json_each(?1) as w cross join task t on t.id = unhex(w.value ->> 0)
 where true
 on conflict do nothing";
 
+/// As [`crate::store::Store::glance`].
+pub(super) async fn glance(
+    connection: &mut SqliteConnection,
+    lease_left: Duration,
+    now: Time,
+) -> Result<Glance, StoreError> {
+    let (due_in, schedules_in, has_lost, has_below) =
+        sqlx::query_as::<_, (Option<i64>, Option<i64>, bool, bool)>(GLANCE)
+            .bind(now)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(error::of)?;
+    let silent: Vec<Uuid> = sqlx::query_scalar(SILENT)
+        .bind(now.after(lease_left))
+        .fetch_all(connection)
+        .await
+        .map_err(error::of)?;
+    Ok(Glance {
+        due_in: due_in.map(from_now),
+        schedules_in: schedules_in.map(from_now),
+        has_lost,
+        has_below,
+        silent: silent.into_iter().map(ExecutorId::from_uuid).collect(),
+    })
+}
+
 /// As [`crate::store::Store::due`].
 pub(super) async fn due(
     connection: &mut SqliteConnection,
@@ -118,7 +155,7 @@ pub(super) async fn due(
     Ok(Due {
         ready,
         failed,
-        next_in: next.map(|micros| Duration::from_micros(u64::try_from(micros).unwrap_or(0))),
+        next_in: next.map(from_now),
     })
 }
 

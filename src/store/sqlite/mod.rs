@@ -44,10 +44,10 @@ use uuid::Uuid;
 use self::pools::{ACQUIRE_MAX, CALL_MAX, call, connection, lazy_pool, pool, read_only};
 use super::time::Time;
 use super::{
-    Below, Cancelled, Due, Fired, IdleFound, IdleLook, List, Listed, Operated, Overview, Recorded,
-    Renewal, SCHEMA_VERSION, ScheduleCreated, ScheduleList, SchedulesListed, Settled, Signalled,
-    Spawn, Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver, TookSignal,
-    Triggered,
+    Below, Cancelled, Due, Fired, Glance, IdleFound, IdleLook, List, Listed, Operated, Overview,
+    Recorded, Renewal, SCHEMA_VERSION, ScheduleCreated, ScheduleList, SchedulesListed, Settled,
+    Signalled, Spawn, Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver,
+    TookSignal, Triggered,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::domain::limits::BATCH_MAX;
@@ -273,9 +273,8 @@ impl Store for SqliteStore {
         call!(self.writer, executors::note_token(executor, is_held))
     }
 
-    async fn silent(&self, lease_left: Duration) -> Result<Vec<ExecutorId>, StoreError> {
-        let ends_before = self.now().after(lease_left);
-        call!(self.readers, executors::silent(ends_before))
+    async fn glance(&self, lease_left: Duration) -> Result<Glance, StoreError> {
+        call!(self.readers, housekeeping::glance(lease_left, self.now()))
     }
 
     async fn put_on_trial(&self, executor: ExecutorId, task: TaskId) -> Result<(), StoreError> {

@@ -14,9 +14,9 @@ use crate::domain::{
 use crate::store::row::{number, text};
 use crate::store::schedule::{
     FiringRow, LockedRow, Prospect, ScheduleRow, clock, fired_before, firing_columns, firings,
-    from_now, known, noted, schedule_columns, stored, task_text, times, timing_text, triggered,
+    known, noted, schedule_columns, stored, task_text, times, timing_text, triggered,
 };
-use crate::store::time::Time;
+use crate::store::time::{Time, from_now};
 use crate::store::{Fired, ScheduleCreated, ScheduleList, SchedulesListed, StoreError, Triggered};
 
 const ONE: &str = concat!(

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -65,6 +66,7 @@ impl SimBroker {
             let mut chance = hub.chance();
             hub.network().of_message(&mut chance)
         };
+        hub.published.fetch_add(1, Ordering::Relaxed);
         let (ingress, key) = (message.ingress.exchange(), message.key.clone());
         if fate != MessageFate::Arrives {
             hub.say(format_args!(

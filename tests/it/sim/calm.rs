@@ -27,12 +27,22 @@ const FOUND: Duration = Duration::from_secs(8);
 /// The longest that a task which was taken over may take.
 const PROBE: Duration = Duration::from_mins(1);
 
+/// Messages in the time of a lease when all has ended: of ends that were heard of late, and no more of each.
+const TALK_MAX: u64 = 30;
+
 /// Tries everything once more, in calm.
 pub(super) async fn probe(fleet: &Arc<Fleet>, chance: &mut Chance) -> Result<(), Violated> {
     let hub = &fleet.hub;
     // So that every executor has been there for a whole lease: only then does it find others lost.
+    let published = hub.published.load(Ordering::Relaxed);
     hub.run_until(hub.now() + LEASE_DURATION).await?;
     hub.say("the calm begins");
+    let published = hub.published.load(Ordering::Relaxed) - published;
+    if published > TALK_MAX {
+        hub.model().violated(format!(
+            "all has ended, and they still talk: {published} messages in {LEASE_DURATION:?}"
+        ));
+    }
     promptly(fleet, chance).await?;
     all_slots(fleet, chance).await?;
     cancelled(fleet, chance).await?;

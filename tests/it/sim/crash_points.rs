@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore::broker::{Broker, Content, Ingress, Message};
-use longshore::domain::{Delivery, RetryPolicy};
+use longshore::domain::{
+    CatchUp, Delivery, Overlap, RetryPolicy, ScheduleName, ScheduleSpec, TaskState, Timing,
+};
+use longshore::store::ScheduleCreated;
 use serde_json::json;
 
 use super::chance::Chance;
@@ -167,6 +170,7 @@ fn scenario(
             &mut chance,
         );
         submit_by_message(&fleet, &foreign).await;
+        make_schedule(&fleet).await;
         specs.push(foreign);
         // The violation is in the model.
         drop(Box::pin(live(&fleet, &specs, victim)).await);
@@ -193,6 +197,43 @@ async fn submit_by_message(fleet: &Fleet, spec: &Spec) {
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
 }
 
+/// When the schedule fires, once.
+const FIRES_AT: Duration = Duration::from_secs(5);
+
+fn schedule_name() -> ScheduleName {
+    ScheduleName::new("once").unwrap()
+}
+
+/// A schedule that fires one time.
+async fn make_schedule(fleet: &Fleet) {
+    let spec = ScheduleSpec {
+        name: schedule_name(),
+        timing: Timing::Once(wall(FIRES_AT)),
+        task: submission("work", Work::default()),
+        overlap: Overlap::Skip,
+        catch_up: CatchUp::Last,
+    };
+    let made = fleet.hub.store.create_schedule(&spec, "nobody").await;
+    assert!(matches!(made, Ok(ScheduleCreated::Stored(_))), "{made:?}");
+}
+
+/// Holds what the schedule came to against what it should: one task, which has run.
+async fn check_schedule(fleet: &Fleet) {
+    let hub = &fleet.hub;
+    let firings = hub.store.firings(&schedule_name(), 9).await.unwrap();
+    let tasks: Vec<_> = firings.iter().filter_map(|firing| firing.task).collect();
+    let mut model = hub.model();
+    let states: Vec<_> = tasks
+        .iter()
+        .map(|task| model.row(*task).map(|row| row.state))
+        .collect();
+    if states != [Some(TaskState::Succeeded)] {
+        model.violated(format!(
+            "the schedule has fired wrongly: {firings:?}, {states:?}"
+        ));
+    }
+}
+
 async fn live(fleet: &Arc<Fleet>, specs: &[Spec], victim: &str) -> Result<(), Violated> {
     let hub = &fleet.hub;
     let named = |name: &str| {
@@ -209,6 +250,7 @@ async fn live(fleet: &Arc<Fleet>, specs: &[Spec], victim: &str) -> Result<(), Vi
     }
     until_all_has_ended(fleet).await?;
     check_ends(fleet, specs);
+    check_schedule(fleet).await;
     Ok(())
 }
 
@@ -258,6 +300,7 @@ fn an_executor_may_die_at_any_call_of_store_or_broker() {
         "enroll",
         "fan_out",
         "fire_schedules",
+        "glance",
         "prune",
         "publish",
         "queues",
@@ -265,7 +308,6 @@ fn an_executor_may_die_at_any_call_of_store_or_broker() {
         "renew",
         "retire",
         "settle",
-        "silent",
         "spawn",
         "spawned",
         "steps",

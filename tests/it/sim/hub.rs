@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::pending;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -65,6 +66,8 @@ pub(super) struct Hub {
     turn_over: Arc<Notify>,
     trace: Mutex<Trace>,
     crash: Mutex<Option<Crash>>,
+    /// Messages that processes have sent.
+    pub(super) published: AtomicU64,
 }
 
 #[derive(Default)]
@@ -121,6 +124,7 @@ impl Hub {
             turn_over: Arc::new(Notify::new()),
             trace: Mutex::default(),
             crash: Mutex::new(None),
+            published: AtomicU64::new(0),
         })
     }
 

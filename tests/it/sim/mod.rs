@@ -38,7 +38,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use run::Outcome;
 
 /// Seeds of a normal run.
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 300;
 
 /// Lines of a trace that a failure shows; the seed repeats all of it.
 const TRACE_LINES_MAX: usize = 80;

@@ -13,9 +13,10 @@ use longshore::domain::{
     StepRecord, Task, TaskId, Verb, Violation,
 };
 use longshore::store::{
-    Below, Cancelled, Due, Fired, IdleFound, IdleLook, List, Listed, Operated, Overview, Recorded,
-    Renewal, ScheduleCreated, ScheduleList, SchedulesListed, Settled, Signalled, Spawn, Spawned,
-    Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver, TookSignal, Triggered,
+    Below, Cancelled, Due, Fired, Glance, IdleFound, IdleLook, List, Listed, Operated, Overview,
+    Recorded, Renewal, ScheduleCreated, ScheduleList, SchedulesListed, Settled, Signalled, Spawn,
+    Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver, TookSignal,
+    Triggered,
 };
 
 use super::hub::Hub;
@@ -280,8 +281,8 @@ impl Store for SimStore {
         self.read("note_token", call).await
     }
 
-    async fn silent(&self, lease_left: Duration) -> Result<Vec<ExecutorId>, StoreError> {
-        self.read("silent", self.store().silent(lease_left)).await
+    async fn glance(&self, lease_left: Duration) -> Result<Glance, StoreError> {
+        self.read("glance", self.store().glance(lease_left)).await
     }
 
     async fn put_on_trial(&self, executor: ExecutorId, task: TaskId) -> Result<(), StoreError> {
@@ -567,8 +568,13 @@ impl Store for SimStore {
     }
 
     async fn fire_schedules(&self, limit: usize) -> Result<Fired, StoreError> {
-        self.read("fire_schedules", self.store().fire_schedules(limit))
-            .await
+        let call = self.store().fire_schedules(limit);
+        self.call("fire_schedules", call, |hub, fired| {
+            hub.model().act("fire_schedules", None);
+            let created = fired.created.iter().map(|facts| facts.id);
+            (!fired.created.is_empty()).then(|| hub.names(created))
+        })
+        .await
     }
 
     async fn close(&self) {} // It is everybody's.

@@ -13,9 +13,10 @@ use longshore::domain::{
     TaskId, Verb, Violation,
 };
 use longshore::store::{
-    Below, Cancelled, Due, Fired, IdleFound, IdleLook, List, Listed, Operated, Overview, Recorded,
-    Renewal, ScheduleCreated, ScheduleList, SchedulesListed, Settled, Signalled, Spawn, Spawned,
-    Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver, TookSignal, Triggered,
+    Below, Cancelled, Due, Fired, Glance, IdleFound, IdleLook, List, Listed, Operated, Overview,
+    Recorded, Renewal, ScheduleCreated, ScheduleList, SchedulesListed, Settled, Signalled, Spawn,
+    Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver, TookSignal,
+    Triggered,
 };
 
 /// A store whose answers get lost, as often as a test says.
@@ -179,8 +180,8 @@ impl Store for Flaky {
         self.pass("note_token", answer)
     }
 
-    async fn silent(&self, lease_left: Duration) -> Result<Vec<ExecutorId>, StoreError> {
-        self.pass("silent", self.store.silent(lease_left).await)
+    async fn glance(&self, lease_left: Duration) -> Result<Glance, StoreError> {
+        self.pass("glance", self.store.glance(lease_left).await)
     }
 
     async fn put_on_trial(&self, executor: ExecutorId, task: TaskId) -> Result<(), StoreError> {

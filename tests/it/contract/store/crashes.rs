@@ -5,7 +5,7 @@ use std::time::Duration;
 use longshore::domain::{
     Attempt, Delivery, ExecutorId, LogChunk, LogPosition, LogStream, Submission, TaskId, TaskState,
 };
-use longshore::store::{IdleLook, Renewal, Settled, TakenOver};
+use longshore::store::{IdleLook, IdleResume, Renewal, Settled, TakenOver};
 
 use super::World;
 use super::world::{LONG, echo, later, look, new, record};
@@ -181,19 +181,20 @@ pub(crate) async fn who_lacks_a_token_and_is_silent_is_told(world: &World) {
         world.executor().await,
     );
     let longer = LONG + Duration::from_secs(1);
-    assert_eq!(store.silent(longer).await.unwrap(), [], "all hold theirs");
+    let silent = async |lease_left| store.glance(lease_left).await.unwrap().silent;
+    assert_eq!(silent(longer).await, [], "all hold theirs");
     for executor in [with, without, found] {
         store.note_token(executor, false).await.unwrap();
     }
     store.note_token(with, true).await.unwrap();
     let ends_at = store.lease_end(found).await.unwrap().unwrap();
     assert!(store.end_lease(found, ends_at).await.unwrap());
-    assert_eq!(store.silent(longer).await.unwrap(), [without]);
-    assert_eq!(store.silent(LONG / 2).await.unwrap(), [], "it was renewed");
+    assert_eq!(silent(longer).await, [without]);
+    assert_eq!(silent(LONG / 2).await, [], "it was renewed");
     // Noted of nobody that is known, it is nothing.
     let nobody = record("nobody").id;
     store.note_token(nobody, false).await.unwrap();
-    assert_eq!(store.silent(longer).await.unwrap(), [without]);
+    assert_eq!(silent(longer).await, [without]);
 }
 
 pub(crate) async fn only_the_executor_that_is_meant_is_taken_over(world: &World) {
@@ -230,4 +231,31 @@ pub(crate) async fn an_idle_look_keeps_to_its_marks(world: &World) {
         ..look(9)
     };
     assert_eq!(found(exact).await, [tasks[0], tasks[2], tasks[1]]);
+}
+
+pub(crate) async fn an_idle_look_goes_on_where_the_last_one_stopped(world: &World) {
+    let executor = world.executor().await;
+    let of = |priority| new(Submission { priority, ..echo() });
+    let early = world.submit(&[of(5), of(0), of(-5)]).await;
+    let late = world.submit(&[of(5), of(0), of(-5)]).await;
+    let ready_at = world.task(late[0]).await.ready_at.unwrap();
+    assert!(world.task(early[0]).await.ready_at.unwrap() < ready_at);
+    let after = ready_at + jiff::SignedDuration::from_micros(1);
+    let found = async |ready_at, above_since| {
+        let resume = Some(IdleResume {
+            priority: 0,
+            ready_at,
+            above_since,
+        });
+        let look = IdleLook { resume, ..look(9) };
+        let found = world.store.claim_idle(executor, &look).await.unwrap();
+        found.tasks.iter().map(|task| task.id).collect::<Vec<_>>()
+    };
+    // Of lower priority nothing was looked through.
+    assert_eq!(found(after, after).await, [early[2], late[2]]);
+    assert_eq!(found(ready_at, after).await, [late[1]]);
+    assert_eq!(found(after, ready_at).await, [late[0]]);
+    let whole = world.store.claim_idle(executor, &look(9)).await.unwrap();
+    let left: Vec<TaskId> = whole.tasks.iter().map(|task| task.id).collect();
+    assert_eq!(left, early[..2]);
 }

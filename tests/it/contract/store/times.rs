@@ -5,10 +5,11 @@ use std::time::Duration;
 use longshore::domain::{
     Attempt, Ending, Failure, LogChunk, LogPosition, LogStream, Submission, TaskState,
 };
-use longshore::store::Due;
+use longshore::store::{Due, Glance};
 
 use super::World;
-use super::world::{LONG, echo, later, stored, succeeded};
+use super::scheduling::{create, hourly};
+use super::world::{LONG, below, echo, later, stored, succeeded};
 
 fn due_at(run_at: jiff::Timestamp) -> Submission {
     Submission {
@@ -56,6 +57,53 @@ pub(crate) async fn a_task_due_later_waits_for_its_time(world: &World) {
 
 pub(crate) async fn nothing_is_due_in_an_empty_store(world: &World) {
     assert_eq!(world.store.due(10).await.unwrap(), Due::default());
+}
+
+pub(crate) async fn a_glance_tells_what_there_is_to_do(world: &World) {
+    let glance = async || world.store.glance(LONG).await.unwrap();
+    assert_eq!(glance().await, Glance::default());
+
+    world.submit_one(due_at(later(3600))).await;
+    let seen = glance().await;
+    let waits = Duration::from_mins(50)..=LONG;
+    assert!(
+        seen.due_in.is_some_and(|due| waits.contains(&due)),
+        "{seen:?}"
+    );
+    assert_eq!(
+        Glance {
+            due_in: None,
+            ..seen
+        },
+        Glance::default()
+    );
+    world.submit_one(late()).await;
+    assert_eq!(glance().await.due_in, Some(Duration::ZERO));
+    let _moved: Due = world.store.due(10).await.unwrap();
+    assert!(glance().await.due_in > Some(Duration::ZERO));
+
+    assert_eq!(glance().await.schedules_in, None);
+    create(world, hourly("often")).await;
+    let schedules_in = glance().await.schedules_in;
+    assert!(
+        schedules_in.is_some_and(|due| waits.contains(&due)),
+        "{schedules_in:?}"
+    );
+
+    let (executor, parent) = world.running(echo()).await;
+    world.submit_one(below(parent)).await;
+    assert!(!glance().await.has_below);
+    stored(&world.settle(executor, parent, 1, succeeded()).await);
+    assert!(glance().await.has_below);
+    while world.store.clear_below(10).await.unwrap().has_more {}
+    assert!(!glance().await.has_below);
+
+    let tasks = world.ready(2).await;
+    assert!(!glance().await.has_lost);
+    let lost = world.lost_executor(&tasks).await;
+    assert!(glance().await.has_lost);
+    assert_eq!(world.store.take_over(None, 10).await.unwrap().lost, [lost]);
+    assert!(!glance().await.has_lost);
 }
 
 pub(crate) async fn what_is_due_is_moved_within_the_limit(world: &World) {

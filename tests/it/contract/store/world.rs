@@ -235,6 +235,7 @@ pub(crate) fn look(limit: usize) -> IdleLook {
         actions: vec![action("echo")],
         older_than: Duration::ZERO,
         since: None,
+        resume: None,
         before: None,
         limit,
     }

@@ -13,7 +13,8 @@ use crate::store::tree::{Member, Parts, parts};
 use crate::store::verb::NewEntry;
 use crate::store::{Cancelled, StoreError};
 
-/// Locks what is known of the tree, and the parent that counts its end, in the order of the ids.
+/// Locks what is known of the tree, and the parent that counts its end, in the order of the ids. All in one array: with
+/// `or` the planner reads the whole table (31 ms for 100,000 tasks, instead of 0.1).
 const LOCK: &str = "
 with recursive tree(id) as (
     select id from task where id = $1
@@ -22,7 +23,8 @@ with recursive tree(id) as (
 ), capped as (
     select id from tree limit $2
 )
-select id, state, executor from task where id in (select id from capped) or id = $3 order by id for update";
+select id, state, executor from task
+where id = any(array(select id from capped union all select $3::uuid)) order by id for update";
 
 /// Neither ever changes.
 const PARENT: &str = "select parent from task where id = $1 and fan_out is not null";

@@ -33,6 +33,9 @@ const APART_CALL_MAX: Duration = Duration::from_secs(3);
 /// is dead costs one failed call.
 const REST_MAX: Duration = Duration::from_secs(1);
 
+/// The largest batch that is small: nested loops over what one statement has found may compare all with all.
+pub(super) const SMALL_MAX: usize = 64;
+
 /// A few connections to one server.
 #[derive(Debug)]
 pub(super) struct Connections {
@@ -213,7 +216,7 @@ pub(super) use call;
 /// How to connect to `url`.
 ///
 /// A batch statement that was prepared while the tables were empty would keep a plan that scans them, so each
-/// execution is planned anew (measured: 2-4 times faster under load).
+/// execution is planned anew (measured: 2-4 times faster under load). Small batches have connections of their own: [`quick`].
 pub(super) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
     let options = PgConnectOptions::from_str(url).map_err(|cause| StoreError::Address {
         reason: cause.to_string(),
@@ -231,6 +234,22 @@ pub(super) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
             // A transaction whose process froze in the middle must not hold its locks for ever.
             ("idle_in_transaction_session_timeout", STATEMENT_MAX),
         ]))
+}
+
+/// As `options`, for batches of at most [`SMALL_MAX`]: their statements are planned once. Planning takes longer than
+/// carrying out a small batch (measured with batches of 13: 0.47 ms for the one, 0.4 ms for the other).
+///
+/// With everything but nested loops over an index switched off there is one plan, which is right for small batches whatever
+/// the tables held when it was made: it cannot go stale.
+pub(super) fn quick(options: &PgConnectOptions) -> PgConnectOptions {
+    options.clone().options([
+        ("plan_cache_mode", "force_generic_plan"),
+        ("enable_seqscan", "off"),
+        ("enable_bitmapscan", "off"),
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
+        ("enable_material", "off"),
+    ])
 }
 
 /// Connects once, so that a wrong address is told at once and not after retries.

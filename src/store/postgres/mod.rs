@@ -43,7 +43,7 @@ use sqlx::postgres::PgConnectOptions;
 pub use submit_in::SubmitInError;
 use uuid::Uuid;
 
-use self::connections::{Connections, call};
+use self::connections::{Connections, SMALL_MAX, call};
 use self::outage::Outage;
 use self::submit::Statements;
 use super::{
@@ -64,16 +64,21 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// Connections for writing. A process writes through a few batching workers; more only contend
 /// (measured: two connections write 20 % more than one, four less than two).
-const WRITERS_MAX: u32 = 4;
+const WRITERS_MAX: u32 = 3;
+
+/// Connections for small batches: one each for what is submitted, claimed and settled.
+const QUICK_MAX: u32 = 3;
 
 /// Connections for reading.
-const READERS_MAX: u32 = 4;
+const READERS_MAX: u32 = 3;
 
 /// The store in PostgreSQL.
 pub struct PostgresStore {
     address: String,
     options: PgConnectOptions,
     outage: Arc<Outage>,
+    /// For small batches: see [`connections::quick`].
+    quick: Connections,
     writers: Connections,
     readers: Connections,
 }
@@ -99,12 +104,22 @@ impl PostgresStore {
         connections::probe(&options, &address).await?;
         let outage = Arc::default();
         Ok(Self {
+            quick: Connections::new(connections::quick(&options), QUICK_MAX, &address, &outage),
             writers: Connections::new(options.clone(), WRITERS_MAX, &address, &outage),
             readers: Connections::new(options.clone(), READERS_MAX, &address, &outage),
             options,
             outage,
             address,
         })
+    }
+
+    /// The connections for a batch of so many.
+    fn for_batch(&self, count: usize) -> &Connections {
+        if count <= SMALL_MAX {
+            &self.quick
+        } else {
+            &self.writers
+        }
     }
 }
 
@@ -134,7 +149,10 @@ impl Store for PostgresStore {
         if tasks.is_empty() {
             return Ok(Vec::new());
         }
-        call!(self.writers, submit::submit(tasks, Statements::Kept))
+        call!(
+            self.for_batch(tasks.len()),
+            submit::submit(tasks, Statements::Kept)
+        )
     }
 
     async fn submit_and_claim(
@@ -145,14 +163,17 @@ impl Store for PostgresStore {
         if tasks.is_empty() {
             return Ok(Vec::new());
         }
-        call!(self.writers, claim::submit_and_claim(executor, tasks))
+        call!(
+            self.for_batch(tasks.len()),
+            claim::submit_and_claim(executor, tasks)
+        )
     }
 
     async fn claim(&self, executor: ExecutorId, tasks: &[TaskId]) -> Result<Vec<Task>, StoreError> {
         if tasks.is_empty() {
             return Ok(Vec::new());
         }
-        call!(self.writers, claim::claim(executor, tasks))
+        call!(self.for_batch(tasks.len()), claim::claim(executor, tasks))
     }
 
     async fn claim_idle(
@@ -171,7 +192,10 @@ impl Store for PostgresStore {
         if settlements.is_empty() {
             return Ok(Vec::new());
         }
-        call!(self.writers, settle::settle(executor, settlements))
+        call!(
+            self.for_batch(settlements.len()),
+            settle::settle(executor, settlements)
+        )
     }
 
     async fn cancel(&self, task: TaskId, reason: &str) -> Result<Cancelled, StoreError> {
@@ -185,6 +209,7 @@ impl Store for PostgresStore {
     fn apart(&self) -> Arc<dyn Store> {
         let connections = || Connections::apart(self.options.clone(), &self.address, &self.outage);
         Arc::new(Self {
+            quick: connections(),
             writers: connections(),
             readers: connections(),
             outage: Arc::clone(&self.outage),
@@ -495,6 +520,7 @@ impl Store for PostgresStore {
     }
 
     async fn close(&self) {
+        self.quick.close().await;
         self.writers.close().await;
         self.readers.close().await;
     }

@@ -7,7 +7,7 @@ use longshore::store::postgres::PostgresStore;
 use longshore::store::sqlite::SqliteStore;
 use longshore::store::{Store as _, StoreAddress, StoreError};
 
-use crate::contract::store::World;
+use crate::contract::store::{World, plans};
 use crate::support::database;
 use crate::support::keeper::Keeper;
 use crate::support::services::POSTGRES;
@@ -338,6 +338,14 @@ fn a_file_that_is_no_sqlite_store_is_refused() {
         assert!(matches!(error, StoreError::Address { .. }), "{error:?}");
         let error = open(&dir.path().join("no/such/folder.db")).await;
         assert!(matches!(error, StoreError::Denied { .. }), "{error:?}");
+    });
+}
+
+#[test]
+fn no_call_about_one_task_reads_the_others() {
+    run(async {
+        let world = World::postgres().await;
+        plans::no_call_about_one_task_reads_the_others(world).await;
     });
 }
 

@@ -28,7 +28,8 @@ select name from unnest($10::text[]) as offered(name) order by name
 on conflict do nothing";
 
 /// An executor that nobody has found lost yet still owns its tasks, also when it renews late: after an outage
-/// of the store itself everybody is late.
+/// of the store itself everybody is late. `offset 0` keeps the few requests outside: the planner would begin with the tasks
+/// while it does not know how many there are of either (3 ms for 40,000).
 const RENEW: &str = "
 with renewed as (
     update executor set lease_ends_at = now() + $2 * interval '1 microsecond'
@@ -38,8 +39,11 @@ with renewed as (
 select wished.id, wished.cancel_cause,
     (select count(*) from executor where lease_ends_at > now() and lost_at is null and dead_at is null)::int4 as fleet
 from renewed left join (
-    select t.id, t.cancel_cause from cancel_request c join task t on t.id = c.task
-    where t.executor = $1 and t.state = $3 and t.cancel_cause is not null
+    select t.id, t.cancel_cause from cancel_request c cross join lateral (
+        select id, cancel_cause from task
+        where id = c.task and executor = $1 and state = $3 and cancel_cause is not null
+        offset 0
+    ) as t
 ) as wished on true
 order by wished.id";
 

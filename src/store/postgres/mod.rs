@@ -66,8 +66,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 /// (measured: two connections write 20 % more than one, four less than two).
 const WRITERS_MAX: u32 = 3;
 
-/// Connections for small batches: one each for what is submitted, claimed and settled.
-const QUICK_MAX: u32 = 3;
+/// Connections for small batches: one each for what is submitted, claimed and settled, and one for steps and signals.
+const QUICK_MAX: u32 = 4;
 
 /// Connections for reading.
 const READERS_MAX: u32 = 3;
@@ -353,14 +353,17 @@ impl Store for PostgresStore {
         if records.is_empty() {
             return Ok(Vec::new());
         }
-        call!(self.writers, step::record(executor, records))
+        call!(
+            self.for_batch(records.len()),
+            step::record(executor, records)
+        )
     }
 
     async fn signal(&self, signals: &[NewSignal]) -> Result<Vec<Signalled>, StoreError> {
         if signals.is_empty() {
             return Ok(Vec::new());
         }
-        call!(self.writers, signal::signal(signals))
+        call!(self.for_batch(signals.len()), signal::signal(signals))
     }
 
     async fn take_signal(
@@ -368,7 +371,7 @@ impl Store for PostgresStore {
         executor: ExecutorId,
         wish: &TakeSignal,
     ) -> Result<TookSignal, StoreError> {
-        call!(self.writers, signal::take(executor, wish))
+        call!(self.quick, signal::take(executor, wish))
     }
 
     async fn spawn(&self, executor: ExecutorId, spawn: &Spawn) -> Result<Spawned, StoreError> {

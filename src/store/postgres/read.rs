@@ -39,13 +39,16 @@ const TREE: &str = concat!(
     "with recursive tree(member, depth) as (
         select id, 0 from task where id = $1
         union all
-        select t.id, tree.depth + 1 from task t join tree on t.parent = tree.member
+        select t.id, tree.depth + 1 from tree cross join lateral (
+            select id from task where parent = tree.member offset 0
+        ) as t
     ), capped as (
         select member, depth from tree limit $2
     )
     select ",
     task_columns!(),
-    " from task join capped on id = member order by depth, created_at, place, id"
+    " from capped cross join lateral (select * from task where id = member offset 0) as t
+    order by depth, created_at, place, id"
 );
 
 const LOGS: &str = "

@@ -39,20 +39,23 @@ const WAKE: &str = concat!(
 );
 
 /// What happened while the task was being suspended. By a statement of its own: it sees what was committed before the
-/// lock was taken.
+/// lock was taken. With `exists` instead of `limit 1` a plan that was made while these tables were empty might read all of
+/// them.
 const WAKE_SATISFIED: &str = concat!(
     "update task set state = $3, ready_at = now(), waiting_for = null
     where id = any($1) and state = any($2) and (
-        exists (
-            select from signal s where s.task = task.id and s.step is null
+        (
+            select true from signal s where s.task = task.id and s.step is null
                 and position(' signal:' || s.name || ' ' in task.waiting_for) > 0
+            limit 1
         )
-        or exists (
-            select from timer m where m.task = task.id and m.kind = 'wake' and m.due_at <= now()
+        or (
+            select true from timer m where m.task = task.id and m.kind = 'wake' and m.due_at <= now()
                 and position(' timer ' in task.waiting_for) > 0
+            limit 1
         )
-        or exists (
-            select from fan_out f where f.task = task.id
+        or (
+            select true from fan_out f where f.task = task.id
                 and position(' fan_out:' || f.name || ' ' in task.waiting_for) > 0
                 and (
                     f.is_complete and f.open = 0
@@ -60,6 +63,7 @@ const WAKE_SATISFIED: &str = concat!(
                     or f.is_complete and f.on_failure like 'tolerate:%'
                         and f.failed::int8 * 100 > f.stored::int8 * substr(f.on_failure, 10)::int8
                 )
+            limit 1
         )
     )
     returning ",

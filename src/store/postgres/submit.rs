@@ -53,7 +53,7 @@ with wanted as (
     returning id, idempotency_key, state, run_at, deadline, parent
 ), marked as (
     update task set has_subtasks = true
-    where id in (select parent from inserted where parent is not null) and not has_subtasks
+    where id = any(array(select parent from inserted where parent is not null)) and not has_subtasks
 ), timed as (
     insert into timer (task, kind, due_at)
     select id, 'start', run_at from inserted where state = $13

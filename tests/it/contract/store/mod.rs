@@ -7,6 +7,7 @@ pub(crate) mod cancelling;
 pub(crate) mod crashes;
 pub(crate) mod executors;
 pub(crate) mod operating;
+pub(crate) mod plans;
 pub(crate) mod progressing;
 pub(crate) mod reading;
 pub(crate) mod schedule_policies;

@@ -135,6 +135,13 @@ mod tests {
     }
 
     #[test]
+    fn the_whole_pause_is_spread() {
+        let policy = RetryPolicy::new(5, Duration::from_secs(8), Duration::from_mins(1)).unwrap();
+        let pauses = [0.0, 0.25, 1.0].map(|chance| policy.pause(2, chance).as_secs());
+        assert_eq!(pauses, [0, 4, 16]);
+    }
+
+    #[test]
     fn bounds_are_said() {
         let error = RetryPolicy::new(0, Duration::ZERO, Duration::ZERO).unwrap_err();
         assert_eq!(

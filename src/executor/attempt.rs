@@ -14,8 +14,8 @@ use crate::action::durable::{Drive, Driven};
 use crate::action::{Context, Host, Stop};
 use crate::clock::{Pauses, passed};
 use crate::domain::{
-    Ending, Failure, FanOutPlace, Settlement, Task, TaskFacts, TaskState, ending_of_failure,
-    ending_of_loss,
+    Attempt, Ending, Failure, FanOutPlace, Settlement, Task, TaskFacts, TaskState,
+    ending_of_failure, ending_of_loss,
 };
 use crate::store::Settled;
 use crate::wire::EventKind;
@@ -334,6 +334,14 @@ async fn tell_stale(shared: &Arc<Shared>, facts: &TaskFacts) {
             tracing::error!(task.id = %id, task.attempt = %own,
                 "The end of attempt {own} of task `{id}` is not stored: its row has counted to {} only, so somebody has \
                  changed it by hand", task.attempt);
+            park(shared, &task, own).await;
+        }
+        Ok(Some(task)) if is_left(shared, &task) => {
+            // Counted on by hand, or claimed once more with the answer lost: nobody else would find it.
+            tracing::warn!(task.id = %id, task.attempt = %own,
+                "The end of attempt {own} of task `{id}` is not stored: its row says that attempt {} runs here",
+                task.attempt);
+            shared.doubt.notify_one();
         }
         Ok(Some(task)) => {
             tracing::info!(task.id = %id, task.attempt = %own,
@@ -344,6 +352,35 @@ async fn tell_stale(shared: &Arc<Shared>, facts: &TaskFacts) {
             tracing::info!(task.id = %id, task.attempt = %own,
                 "The end of attempt {own} of task `{id}` came too late: it is nobody's or somebody else's now");
         }
+    }
+}
+
+/// Whether the row says that an attempt runs here of which nobody here knows.
+fn is_left(shared: &Shared, task: &Task) -> bool {
+    task.state == TaskState::Running
+        && task.executor == Some(shared.id)
+        && !shared.running.runs(task)
+}
+
+/// Pauses a task whose row has counted back, for an operator to see: run again it would do everything twice, and left alone
+/// it would run for ever.
+async fn park(shared: &Shared, task: &Task, own: Attempt) {
+    if !is_left(shared, task) {
+        return;
+    }
+    let words = format!(
+        "attempt {own} has ended, and the row has counted to {} only: somebody has changed it by hand",
+        task.attempt
+    );
+    let settlement = Settlement {
+        task: task.id,
+        attempt: task.attempt,
+        ending: Ending::Paused(Failure::fatal(words)),
+        fan_out: task.fan_out.clone(),
+    };
+    // What cannot be stored now is found when this executor leaves.
+    if let Err(error) = shared.group.settle(shared.id, settlement).await {
+        tracing::error!(task.id = %task.id, error = %error, "Task `{}` could not be paused", task.id);
     }
 }
 

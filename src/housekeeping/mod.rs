@@ -192,7 +192,8 @@ impl Housekeeper {
     ///
     /// # Errors
     ///
-    /// [`StoreError`]: what was done until then is done.
+    /// [`StoreError`]: the store is away, and what was done is done. A part that fails for another reason is told in the log,
+    /// and holds up no other.
     pub async fn run_once(&mut self) -> Result<Kept, StoreError> {
         let house = &self.house;
         let seen = house.store.glance(deaths::LEASE_LEFT_OF_SILENT).await?;
@@ -201,18 +202,19 @@ impl Housekeeper {
             next_in: seen.due_in,
             ..Kept::default()
         };
+        let mut parts = Parts::default();
         if seen.due_in == Some(Duration::ZERO) {
-            house.move_due(&mut kept).await?;
+            parts.note(house.move_due(&mut kept).await)?;
         }
         if seen.has_below {
-            kept.cancelled = house.clear_below().await?;
+            kept.cancelled = parts.note(house.clear_below().await)?;
         }
         let now = house.clock.monotonic();
         if self
             .pruned_at
             .is_none_or(|at| now.saturating_sub(at) >= PRUNE_INTERVAL)
         {
-            kept.pruned = house.store.prune(self.retention, BATCH_MAX).await?;
+            kept.pruned = parts.note(house.store.prune(self.retention, BATCH_MAX).await)?;
             // A full batch means that there is more: the next pass goes on with it.
             self.pruned_at = (kept.pruned < BATCH_MAX as u64).then_some(now);
             if self.pruned_at.is_none() {
@@ -221,19 +223,43 @@ impl Housekeeper {
         }
         // After an outage of the store every lease looks expired: everybody gets one lease to renew first.
         if house.answers_for() >= LEASE_DURATION && seen.has_lost {
-            kept.taken_over = house.take_over(None).await?;
+            kept.taken_over = parts.note(house.take_over(None).await)?;
             if kept.taken_over >= BATCH_MAX {
                 kept.next_in = Some(Duration::ZERO);
             }
         }
         let mut fires_in = seen.schedules_in;
         if fires_in == Some(Duration::ZERO) {
-            let fired = house.fire().await?;
+            let fired = parts.note(house.fire().await)?;
             kept.fired = fired.created.len();
             fires_in = fired.next_in;
         }
         kept.next_in = kept.next_in.into_iter().chain(fires_in).min();
+        if parts.has_failed {
+            kept.next_in = None; // What is due stays due: not at once again.
+        }
         Ok(kept)
+    }
+}
+
+/// The parts of a pass: one that trips over a row which nobody can read holds up no other.
+#[derive(Debug, Default)]
+struct Parts {
+    has_failed: bool,
+}
+
+impl Parts {
+    /// What a part did, nothing when it failed. A store that is away fails the whole pass: the other parts would wait for it,
+    /// too.
+    fn note<T: Default>(&mut self, part: Result<T, StoreError>) -> Result<T, StoreError> {
+        match part {
+            Err(error) if !error.is_transient() => {
+                tracing::error!(error = %error, "A part of housekeeping failed; the others go on");
+                self.has_failed = true;
+                Ok(T::default())
+            }
+            other => other,
+        }
     }
 }
 

@@ -66,7 +66,12 @@ pub(super) const RULES: &str = concat!(
                 select 1 from fan_out o where o.task = t.id
                     and replace(t.waiting_for, ' fan_out:' || o.name || ' ', '') <> t.waiting_for
                     and (o.is_complete and o.open = 0 or o.failed > 0 and o.on_failure = 'fail_fast')
-            ) then 'waker,' else '' end
+            )
+            or t.state = w.suspended
+                and length(t.waiting_for) - length(replace(t.waiting_for, ' fan_out:', '')) > length(' fan_out:') * (
+                    select count(*) from fan_out o where o.task = t.id
+                        and replace(t.waiting_for, ' fan_out:' || o.name || ' ', '') <> t.waiting_for
+                ) then 'waker,' else '' end
         || case when t.parent = t.id or t.parent is null and t.root <> t.id
             or t.parent is not null and t.root = t.id or p.root <> t.root then 'tree,' else '' end
         || case when p.finished_at is not null and e.task is null and t.cancel_cause is null and not t.outlives_parent
@@ -95,6 +100,10 @@ select o.task, p.state, 'fan_out,' from fan_out o join task p on p.id = o.task
 where p.finished_at is null and (
     o.open <> (select count(*) from task t where t.parent = o.task and t.fan_out = o.name and t.finished_at is null)
     or o.stored <> (select count(*) from task t where t.parent = o.task and t.fan_out = o.name)
+    or o.in_flight <> (
+        select count(*) from task t
+        where t.parent = o.task and t.fan_out = o.name and t.place < o.granted and t.finished_at is null
+    )
 )
 union all
 select x.id, '', 'executor,' from executor x where x.released_at is not null and x.lost_at is null

@@ -7,8 +7,9 @@ use longshore::store::{Cancelled, Submitted};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::contract;
 use crate::support::eventually::eventually;
-use crate::support::world::{World, submission};
+use crate::support::world::{World, error, gate, submission};
 
 /// An announcement of a task, right in every way.
 fn announcement(task: TaskId) -> Value {
@@ -203,4 +204,37 @@ async fn a_cancel_by_signal_reaches_what_is_below_a_task_that_stops_at_once() {
     let again = world.client.cancel(parent, "again").await.unwrap();
     assert_eq!(again, Cancelled::Final(TaskState::Cancelled));
     world.stop([executor]).await;
+}
+
+#[tokio::test]
+async fn a_row_that_counts_otherwise_than_its_attempt_strands_no_task() {
+    let rows = contract::store::World::sqlite().await;
+    let cases = [
+        ("attempt = attempt - 1", TaskState::Paused),
+        ("attempt = attempt + 7", TaskState::Succeeded),
+    ];
+    for (meddling, end) in cases {
+        let world = World::on(rows.another().await).await;
+        let executor = world.executor(1).await;
+        let task = world.submit(gate()).await;
+        world.wait_at_gate(1).await;
+        rows.sql(&format!(
+            "update task set {meddling} where finished_at is null and state = 'running'"
+        ))
+        .await;
+        // One for the attempt that ends in vain, one for the attempt that the row speaks of.
+        world.gate.add_permits(2);
+        let found = eventually(
+            "the task is where somebody sees it",
+            async || world.store().task(task).await.unwrap().unwrap(),
+            |task| task.state == end,
+        )
+        .await;
+        if end == TaskState::Paused {
+            let words = "attempt 1 has ended, and the row has counted to 0 only";
+            assert!(error(&found).contains(words), "{found:?}");
+        }
+        world.stop([executor]).await;
+    }
+    rows.end().await;
 }

@@ -163,6 +163,7 @@ store_contract! {
         a_wish_whose_reason_cannot_be_read_fails_no_renewal,
         failures_at_their_end_hold_up_no_settlement,
         a_lost_task_whose_options_cannot_be_read_is_paused,
+        counts_that_cannot_be_read_hold_up_no_end,
     }
     operating {
         a_resumed_task_is_ready_with_its_failures_and_its_deadline,

@@ -123,7 +123,7 @@ impl Case<'_> {
     }
 
     pub(super) fn ready(&self) -> Why {
-        let (task, queue, action) = (self.task, &self.task.queue, &self.task.action);
+        let (queue, action) = (&self.task.queue, &self.task.action);
         if self.live().next().is_none() {
             return Why::new("no executor lives", self.last_one("was the last", |_| true));
         }
@@ -161,14 +161,33 @@ impl Case<'_> {
             names(serving.iter().map(|one| &one.name)),
             self.circumstances.running
         )];
-        if task.attempt.0 > 0 {
-            evidence.push(format!(
-                "attempt {} did not end: its executor stopped or was lost",
-                task.attempt
-            ));
-        }
+        evidence.extend(self.last_attempt());
         evidence.extend(self.unannounced());
         Why::new(self.turn(slots), evidence)
+    }
+
+    /// Why it is ready again, although it has run.
+    fn last_attempt(&self) -> Option<String> {
+        let task = self.task;
+        if task.attempt.0 == 0 {
+            return None;
+        }
+        let attempt = format!("attempt {}", task.attempt);
+        let owner = task.executor.and_then(|id| self.executor(id));
+        if let Some(lost) = owner.filter(|owner| owner.state == ExecutorState::Lost) {
+            let ago = self.ago(lost.lease_ends_at);
+            return Some(format!(
+                "{attempt} did not end: its executor `{}` was lost {ago}",
+                lost.name
+            ));
+        }
+        Some(if task.crashes > 0 || task.suspicions > 0 {
+            format!("{attempt} did not end: its executor was lost")
+        } else if task.failures > 0 {
+            format!("{attempt} has ended; the last failure: {}", self.error())
+        } else {
+            format!("{attempt} was interrupted: it waited for something, or its executor stopped")
+        })
     }
 
     /// Why a task that somebody could run has not been taken.

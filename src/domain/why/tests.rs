@@ -215,9 +215,48 @@ fn a_ready_task_that_somebody_can_run_says_what_is_before_it() {
       this system has no broker
     3 tasks stand before it in the queue `default`
       6 slots of the queue `default`, on `x1`, `x2`: 6 in use
-      attempt 1 did not end: its executor stopped or was lost
+      attempt 1 was interrupted: it waited for something, or its executor stopped
       the broker: it takes no messages: low on memory
     ");
+}
+
+#[test]
+fn a_task_that_is_ready_again_says_what_became_of_its_last_attempt() {
+    let again = |change: fn(&mut Task)| {
+        task(TaskState::Ready, |task| {
+            (task.attempt, task.executor) = (Attempt(2), Some(executor("x2", 4).id));
+            task.ready_at = Some(at(NOW));
+            change(task);
+        })
+    };
+    let with_lost = || among([executor("x1", 4), lost(executor("x2", 4))]);
+    let last = |(task, circumstances): (Task, Circumstances)| {
+        let evidence = why(&task, &circumstances).evidence;
+        let mut lines = evidence.into_iter();
+        lines.find(|line| line.starts_with("attempt")).unwrap()
+    };
+    let said = [
+        (again(|_| {}), with_lost()),
+        (again(|task| task.suspicions = 1), calm()),
+        (
+            again(|task| {
+                task.failures = 1;
+                task.error = Some(Failure::retry("no crane"));
+            }),
+            calm(),
+        ),
+        (again(|_| {}), calm()),
+    ]
+    .map(last);
+    assert_eq!(
+        said,
+        [
+            "attempt 2 did not end: its executor `x2` was lost 3s ago",
+            "attempt 2 did not end: its executor was lost",
+            "attempt 2 has ended; the last failure: no crane",
+            "attempt 2 was interrupted: it waited for something, or its executor stopped",
+        ]
+    );
 }
 
 #[test]

@@ -88,7 +88,9 @@ pub(super) async fn count_ended(
         .map_err(error::of)?;
     let (mut ready, mut over) = (Vec::new(), Vec::new());
     for row in rows {
-        let (task, name, fan_out) = row.into_fan_out()?;
+        let Some((task, name, fan_out)) = row.readable() else {
+            continue;
+        };
         if fan_out.is_over() {
             over.push((task.as_uuid(), fan_out_mark(&name)));
         }

@@ -67,7 +67,9 @@ pub(super) async fn count_ended(
             .await
             .map_err(error::of)?;
         let Some(row) = row else { continue };
-        let (task, name, fan_out) = row.into_fan_out()?;
+        let Some((task, name, fan_out)) = row.readable() else {
+            continue;
+        };
         if fan_out.is_over() {
             over.push((task.as_uuid(), fan_out_mark(&name)));
         }

@@ -186,6 +186,10 @@ impl Report {
                 "`once`: lost in the middle, failed with the cause",
                 self.lost_once.to_string(),
             ),
+            (
+                "tasks lost",
+                (self.plan.tasks - self.states.values().sum::<usize>()).to_string(),
+            ),
             ("violations", self.violations.len().to_string()),
         ];
         eprintln!("| what | how much |\n| --- | --- |");

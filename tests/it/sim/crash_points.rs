@@ -151,7 +151,8 @@ fn scenario(
     moment: Moment,
 ) -> (Outcome, Vec<&'static str>) {
     on_one_thread(async |idle| {
-        let mut chance = Chance::new(7);
+        // With these each victim makes every call.
+        let mut chance = Chance::new(if victim == WEB { 7 } else { 1 });
         let hub = Hub::new(chance.next(), Network::calm(), idle).await;
         *hub.crash() = Some(Crash {
             victim,
@@ -164,16 +165,14 @@ fn scenario(
         fleet.let_die();
         let mut specs = specs(&mut chance);
         users::come(&fleet, &specs, &mut chance);
-        let foreign = Spec::new(
-            submission("work", Work::default()),
-            Duration::ZERO,
-            &mut chance,
-        );
-        submit_by_message(&fleet, &foreign).await;
+        let work = || submission("work", Work::default());
+        let foreign: Vec<_> = (0..FOREIGN)
+            .map(|_| Spec::new(work(), LOST_AT, &mut chance))
+            .collect();
+        specs.extend(foreign.iter().cloned());
         make_schedule(&fleet).await;
-        specs.push(foreign);
         // The violation is in the model.
-        drop(Box::pin(live(&fleet, &specs, victim)).await);
+        drop(Box::pin(live(&fleet, &specs, &foreign, victim)).await);
         let seen = std::mem::take(&mut hub.crash().as_mut().unwrap().seen);
         (outcome(&hub), seen)
     })
@@ -196,6 +195,9 @@ async fn submit_by_message(fleet: &Fleet, spec: &Spec) {
         .await;
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
 }
+
+/// Tasks that come by the broker: so many that each executor gets some.
+const FOREIGN: usize = 4;
 
 /// When the schedule fires, once.
 const FIRES_AT: Duration = Duration::from_secs(5);
@@ -234,13 +236,21 @@ async fn check_schedule(fleet: &Fleet) {
     }
 }
 
-async fn live(fleet: &Arc<Fleet>, specs: &[Spec], victim: &str) -> Result<(), Violated> {
+async fn live(
+    fleet: &Arc<Fleet>,
+    specs: &[Spec],
+    foreign: &[Spec],
+    victim: &str,
+) -> Result<(), Violated> {
     let hub = &fleet.hub;
     let named = |name: &str| {
         let executors = fleet.executors();
         executors.into_iter().find(|one| one.process.name == name)
     };
     hub.run_until(LOST_AT).await?;
+    for spec in foreign {
+        submit_by_message(fleet, spec).await;
+    }
     if let Some(lost) = named(LOST) {
         fleet.kill(&lost);
     }
@@ -311,6 +321,7 @@ fn an_executor_may_die_at_any_call_of_store_or_broker() {
         "spawn",
         "spawned",
         "steps",
+        "submit",
         "take_over",
         "take_signal",
         "tasks",

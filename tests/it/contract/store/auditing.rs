@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use longshore::domain::limits::AUDIT_MAX;
 use longshore::domain::{
-    Attempt, Audit, AuditDepth, Delivery, Ending, Failure, FanOutPlace, FanOutPlan, NewTask,
-    StepName, Subject, Submission, TaskId, TaskState, ViolationKind as Kind, unannounced,
+    Audit, AuditDepth, Delivery, Ending, Failure, Subject, Submission, TaskId, TaskState,
+    ViolationKind as Kind, unannounced,
 };
-use longshore::store::{Spawn, Spawned};
 use uuid::Uuid;
 
 use super::World;
@@ -164,6 +163,7 @@ const MEDDLING: &[(&str, &str, Kind)] = &[
     ("succeeded", "executor = null", Kind::Attempt),
     ("running", "executor = null", Kind::Owner),
     ("running", "executor = id", Kind::Owner),
+    ("suspended", "waiting_for = ' fan_out:x '", Kind::Waker),
     ("ready", "ready_at = null", Kind::ReadyAt),
     ("scheduled", "run_at = null", Kind::Start),
     ("scheduled", "run_at = created_at", Kind::Start),
@@ -250,31 +250,13 @@ pub(crate) async fn each_violation_is_found_and_nothing_else(world: &World) {
 
 pub(crate) async fn sub_tasks_that_are_counted_wrongly_are_found(world: &World) {
     let (executor, parent) = world.running(echo()).await;
-    let name = StepName::new("parts").unwrap();
-    let place = |place| FanOutPlace {
-        parent,
-        name: name.clone(),
-        place,
-    };
-    let subtasks = (0..2).map(|number| NewTask {
-        fan_out: Some(place(number)),
-        ..new(below(parent))
-    });
-    let spawn = Spawn {
-        parent,
-        attempt: Attempt(1),
-        name: name.clone(),
-        plan: FanOutPlan::default(),
-        subtasks: subtasks.collect(),
-        place: Some(0),
-    };
-    let spawned = world.store.spawn(executor, &spawn).await.unwrap();
-    assert!(matches!(spawned, Spawned::Stored(tasks) if tasks.len() == 2));
+    world.spawned(executor, parent, 2).await;
     assert_eq!(broken(world).await, []);
     for (wrong, right) in [
         ("open = open + 1", "open = open - 1"),
         ("open = open - 1", "open = open + 1"),
         ("stored = stored + 1", "stored = stored - 1"),
+        ("in_flight = in_flight + 1", "in_flight = in_flight - 1"),
     ] {
         world.sql(&format!("update fan_out set {wrong}")).await;
         assert_eq!(broken(world).await, [(Kind::FanOut, parent)], "{wrong}");

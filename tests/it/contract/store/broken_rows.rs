@@ -173,3 +173,36 @@ pub(crate) async fn a_lost_task_whose_options_cannot_be_read_is_paused(world: &W
         (broken, TaskState::Paused)
     );
 }
+
+pub(crate) async fn counts_that_cannot_be_read_hold_up_no_end(world: &World) {
+    for meddling in ["on_failure = 'x'", "open = -5"] {
+        let (executor, parent) = world.running(echo()).await;
+        let children = world.spawned(executor, parent, 3).await;
+        assert_eq!(world.claim(executor, &children[..2]).await.len(), 2);
+        world.sql(&format!("update fan_out set {meddling}")).await;
+        // Settled.
+        let other = world.ready(1).await;
+        assert_eq!(world.claim(executor, &other).await.len(), 1);
+        let ends = [children[0], other[0]].map(|task| settlement(task, 1, succeeded()));
+        for settled in world.store.settle(executor, &ends).await.unwrap() {
+            assert_eq!(stored(&settled), TaskState::Succeeded, "{meddling}");
+        }
+        // Late.
+        world
+            .sql(&format!(
+                "insert into timer (task, kind, due_at) select id, 'deadline', created_at from task where id = {}",
+                world.id(children[2].as_uuid())
+            ))
+            .await;
+        let due = world.store.due(9).await.unwrap();
+        assert_eq!(due.failed.len(), 1, "{meddling}");
+        // Lost.
+        let ended = Ending::Released;
+        stored(&world.settle(executor, parent, 1, ended).await);
+        let retired = world.store.retire(executor).await.unwrap();
+        assert_eq!(retired.released.len(), 1, "{meddling}: {retired:?}");
+        world
+            .sql("delete from fan_out; delete from timer; delete from task")
+            .await;
+    }
+}

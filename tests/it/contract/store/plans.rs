@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use longshore::domain::{
-    Attempt, Ending, Failure, NewSignal, SignalName, Step, StepKind, StepName, StepOutcome,
-    StepProgress, StepRecord, TaskState, WaitingFor,
+    Attempt, Ending, ExecutorId, Failure, NewSignal, SignalName, Step, StepKind, StepName,
+    StepOutcome, StepProgress, StepRecord, TaskState, WaitingFor,
 };
 use longshore::store::{IdleLook, Signalled, TakeSignal, TookSignal};
 use sqlx::{Connection as _, PgConnection};
@@ -74,7 +74,14 @@ async fn calls(world: &World) {
     assert_eq!(world.claim(executor, &[child]).await.len(), 1);
     stored(&world.settle(executor, child, 1, succeeded()).await);
     stored(&world.settle(executor, task, 2, succeeded()).await);
+    assert_eq!(store.tasks(&[task, child]).await.unwrap().tasks.len(), 2);
+    drop(store.tree(task).await.unwrap());
+    more_calls(world, executor).await;
+}
 
+/// What happens to others, and to none.
+async fn more_calls(world: &World, executor: ExecutorId) {
+    let store = &world.store;
     let failing = world.submit(&[new(echo())]).await[0];
     let given = store
         .submit_and_claim(executor, &[new(echo())])
@@ -97,9 +104,7 @@ async fn calls(world: &World) {
     let end = stored(&world.settle(executor, running, 1, cancelled).await);
     assert_eq!(end, TaskState::Cancelled);
 
-    assert_eq!(store.ended(&[task, failing]).await.unwrap().len(), 2);
-    assert_eq!(store.tasks(&[task, child]).await.unwrap().tasks.len(), 2);
-    drop(store.tree(task).await.unwrap());
+    assert_eq!(store.ended(&[local, failing]).await.unwrap().len(), 2);
     drop(store.glance(Duration::from_secs(14)).await.unwrap());
     drop(store.due(10).await.unwrap());
     // A look that goes on where the last one ended.

@@ -7,9 +7,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use longshore::domain::{
     ActionName, Attempt, Ending, ExecutorId, ExecutorName, ExecutorRecord, ExecutorState, Failure,
-    NewTask, Payload, QueueName, Settlement, Submission, Task, TaskId,
+    FanOutPlace, FanOutPlan, NewTask, Payload, QueueName, Settlement, StepName, Submission, Task,
+    TaskId,
 };
-use longshore::store::{IdleLook, Settled, Store, StoreAddress, Submitted};
+use longshore::store::{IdleLook, Settled, Spawn, Spawned, Store, StoreAddress, Submitted};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection};
 use uuid::Uuid;
 
@@ -140,6 +141,38 @@ impl World {
         let executor = self.executor().await;
         assert_eq!(self.claim(executor, &[task]).await.len(), 1);
         (executor, task)
+    }
+
+    /// Spawns sub-tasks for attempt 1 of a task, all of them at once.
+    pub(crate) async fn spawned(
+        &self,
+        executor: ExecutorId,
+        parent: TaskId,
+        count: u32,
+    ) -> Vec<TaskId> {
+        let name = StepName::new("parts").unwrap();
+        let subtask = |place| NewTask {
+            fan_out: Some(FanOutPlace {
+                parent,
+                name: name.clone(),
+                place,
+            }),
+            ..new(below(parent))
+        };
+        let spawn = Spawn {
+            parent,
+            attempt: Attempt(1),
+            name: name.clone(),
+            plan: FanOutPlan::default(),
+            subtasks: (0..count).map(subtask).collect(),
+            place: Some(0),
+        };
+        match self.store.spawn(executor, &spawn).await.unwrap() {
+            Spawned::Stored(tasks) => tasks.iter().map(|facts| facts.id).collect(),
+            other @ (Spawned::Known(_) | Spawned::Refused(_) | Spawned::Stale) => {
+                panic!("{other:?}")
+            }
+        }
     }
 
     /// Claims tasks.

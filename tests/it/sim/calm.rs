@@ -6,14 +6,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use longshore::broker::{Broker as _, Speaker};
 use longshore::domain::limits::LEASE_DURATION;
-use longshore::domain::{RetryPolicy, TaskId, TaskState};
+use longshore::domain::{ExecutorId, RetryPolicy, TaskId, TaskState};
 
 use super::chance::Chance;
 use super::fleet::{Fleet, Role};
-use super::hub::Violated;
+use super::hub::{Hub, Violated};
 use super::run::until_all_has_ended;
-use super::time::wall;
+use super::time::{SimClock, wall};
 use super::users;
 use super::work::{Spec, Work, submission};
 
@@ -35,6 +36,7 @@ pub(super) async fn probe(fleet: &Arc<Fleet>, chance: &mut Chance) -> Result<(),
     let hub = &fleet.hub;
     // So that every executor has been there for a whole lease: only then does it find others lost.
     let published = hub.published.load(Ordering::Relaxed);
+    nudge_the_dead(hub).await;
     hub.run_until(hub.now() + LEASE_DURATION).await?;
     hub.say("the calm begins");
     let published = hub.published.load(Ordering::Relaxed) - published;
@@ -51,6 +53,22 @@ pub(super) async fn probe(fleet: &Arc<Fleet>, chance: &mut Chance) -> Result<(),
         taken_over(fleet, chance).await?;
     }
     Ok(())
+}
+
+/// What was on its way to an executor when it died: somebody else gets it.
+async fn nudge_the_dead(hub: &Hub) {
+    let Some(task) = hub.model().rows().next().map(|row| row.id) else {
+        return;
+    };
+    let dead = ExecutorId::new(wall(hub.now()), 1);
+    let speaker = Speaker::executor(dead, Arc::new(SimClock::of_store(&hub.timeline)));
+    let nudges = vec![
+        speaker.nudge_signalled(dead, task),
+        speaker.nudge(dead, task, "nobody needs it"),
+        speaker.drain(dead),
+    ];
+    let published = hub.embedded.publish(nudges).await;
+    assert!(published.iter().all(Result::is_ok), "{published:?}");
 }
 
 fn quick(millis: u64) -> Work {

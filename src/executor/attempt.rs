@@ -364,7 +364,7 @@ fn is_left(shared: &Shared, task: &Task) -> bool {
 
 /// Pauses a task whose row has counted back, for an operator to see: run again it would do everything twice, and left alone
 /// it would run for ever.
-async fn park(shared: &Shared, task: &Task, own: Attempt) {
+async fn park(shared: &Arc<Shared>, task: &Task, own: Attempt) {
     if !is_left(shared, task) {
         return;
     }
@@ -378,9 +378,15 @@ async fn park(shared: &Shared, task: &Task, own: Attempt) {
         ending: Ending::Paused(Failure::fatal(words)),
         fan_out: task.fan_out.clone(),
     };
-    // What cannot be stored now is found when this executor leaves.
-    if let Err(error) = shared.group.settle(shared.id, settlement).await {
-        tracing::error!(task.id = %task.id, error = %error, "Task `{}` could not be paused", task.id);
+    match shared.group.settle(shared.id, settlement).await {
+        Ok(Settled::Stored { state, .. }) => {
+            report(shared, task.facts(), state, EventKind::Released).await;
+        }
+        Ok(Settled::Stale) => {} // Changed once more: no longer ours.
+        Err(error) => {
+            // It is released when this executor leaves.
+            tracing::error!(task.id = %task.id, error = %error, "Task `{}` could not be paused", task.id);
+        }
     }
 }
 

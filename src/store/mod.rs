@@ -13,6 +13,7 @@ mod durable;
 mod durable_row;
 mod error;
 mod failure;
+mod glance;
 mod group;
 mod idle;
 mod listed;
@@ -42,6 +43,7 @@ pub use durable::{
     Below, PARENT_ENDED, Recorded, Signalled, Spawn, Spawned, TakeSignal, TookSignal,
 };
 pub use error::StoreError;
+pub use glance::Glance;
 pub use group::{GroupCommit, Grouped};
 pub use idle::{IdleFound, IdleLook, IdleResume};
 pub use listed::{Listed, Unreadable};
@@ -532,22 +534,6 @@ pub struct Due {
     pub failed: Vec<TaskFacts>,
     /// How long until the next one is due, by the store's clock; `None` when nothing waits for a time.
     pub next_in: Option<Duration>,
-}
-
-/// What there is to do for housekeeping, at a glance.
-#[must_use]
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Glance {
-    /// How long until [`Store::due`] moves something; zero when it would now, `None` when nothing waits for a time.
-    pub due_in: Option<Duration>,
-    /// How long until [`Store::fire_schedules`] has a schedule to look at, as `due_in`.
-    pub schedules_in: Option<Duration>,
-    /// Whether [`Store::take_over`] finds an executor to take over from.
-    pub has_lost: bool,
-    /// Whether [`Store::clear_below`] finds a task that has ended.
-    pub has_below: bool,
-    /// Executors without a token that are silent. None that was found lost or dead.
-    pub silent: Vec<ExecutorId>,
 }
 
 /// Which tasks to list.

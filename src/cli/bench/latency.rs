@@ -10,7 +10,7 @@ use super::Complaint;
 use super::args::LatencyArgs;
 use super::load::Load;
 use super::report::{Report, Spread};
-use super::stand::{Stand, Web, http_client, processes, request};
+use super::stand::{Stand, Web, has_ended, http_client, processes, request};
 use super::sustained::rate_of;
 use crate::client::Client;
 
@@ -47,14 +47,8 @@ impl Caller<'_> {
         let begun = clock.monotonic();
         match self {
             Self::Library(client, stand) => {
-                let waited = client
-                    .submit_and_wait(stand.submission()?, PATIENCE)
-                    .await?;
-                let task = waited.into_task();
-                if !task.state.is_final() {
-                    let words = format!("a task is still `{}`", task.state);
-                    return Err(Complaint::failed(words));
-                }
+                let waited = client.submit_and_wait(stand.submission()?, PATIENCE);
+                has_ended(waited.await?, PATIENCE)?;
             }
             Self::Http(http, web, _) => request(http, &web.address).await?,
         }

@@ -17,7 +17,7 @@ use super::{Complaint, Config, Output};
 use crate::background::Background;
 use crate::broker::BrokerAddress;
 use crate::cli::process::{self, WebServer};
-use crate::client::{Client, ClientSettings};
+use crate::client::{Client, ClientSettings, Waited};
 use crate::clock::Clock;
 use crate::domain::{ActionName, Payload, QueueName, Submission, TaskId};
 use crate::runtime::{RunningExecutor, Runtime};
@@ -159,18 +159,8 @@ impl Stand {
 
     /// Runs a first task: then the executor has started, and plans and connections are there.
     pub(super) async fn warm_up(&self, client: &Client) -> Result<(), Complaint> {
-        let first = client
-            .submit_and_wait(self.submission()?, START_PATIENCE)
-            .await?
-            .into_task();
-        if first.state.is_final() {
-            return Ok(());
-        }
-        Err(Complaint::failed(format!(
-            "the first task is still `{}` after {} s",
-            first.state,
-            START_PATIENCE.as_secs()
-        )))
+        let first = client.submit_and_wait(self.submission()?, START_PATIENCE);
+        has_ended(first.await?, START_PATIENCE)
     }
 
     /// Starts a web server.
@@ -397,6 +387,19 @@ fn farther_away(
         ));
     }
     Ok((store, broker))
+}
+
+/// Whether a task that was waited for has ended.
+pub(super) fn has_ended(waited: Waited, patience: Duration) -> Result<(), Complaint> {
+    let task = waited.into_task();
+    if task.state.is_final() {
+        return Ok(());
+    }
+    Err(Complaint::failed(format!(
+        "a task is still `{}` after {} s",
+        task.state,
+        patience.as_secs()
+    )))
 }
 
 /// Submits so many tasks through the library.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Complaint;
 use super::args::StartArgs;
 use super::report::{Report, Spread};
-use super::stand::{Stand, processes};
+use super::stand::{Stand, has_ended, processes};
 
 /// Slots of each executor.
 const SLOTS: u16 = 8;
@@ -25,16 +25,10 @@ pub(super) async fn run(stand: &Stand, args: StartArgs) -> Result<Report, Compla
         let task = client.submit(stand.submission()?).await?.task.id;
         let started = clock.monotonic();
         let worker = stand.executor(SLOTS).await?;
-        let ended = client.wait(task, PATIENCE).await?.into_task();
+        let waited = client.wait(task, PATIENCE).await?;
         took.push(clock.monotonic().saturating_sub(started));
         worker.end(clock).await;
-        if !ended.state.is_final() {
-            return Err(Complaint::failed(format!(
-                "the first task is still `{}` after {} s",
-                ended.state,
-                PATIENCE.as_secs()
-            )));
-        }
+        has_ended(waited, PATIENCE)?;
     }
     let seconds = clock.monotonic().saturating_sub(begun).as_secs_f64();
     let after = stand.meter.after(&processes([], None)).await;

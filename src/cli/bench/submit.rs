@@ -5,7 +5,7 @@ use super::args::SubmitArgs;
 use super::report::{Report, rate};
 use super::stand::{Stand, cancel_all, processes, submit_some};
 use crate::client::Client;
-use crate::domain::TaskId;
+use crate::domain::{Submission, TaskId};
 
 /// One by one so many fewer are submitted: it is slower by more than that.
 const FEWER: usize = 10;
@@ -29,29 +29,63 @@ async fn measured(
     stored: &mut Vec<TaskId>,
 ) -> Result<Report, Complaint> {
     let (clock, submission) = (stand.clock(), stand.submission()?);
-    let (tasks, batch) = (args.tasks.max(1), args.batch.max(1));
+    let tasks = args.tasks.max(1);
     // Connections are made, plans are there.
     stored.extend(submit_some(client, &submission, 1, 1).await?);
     let before = stand.meter.before(&processes([], None)).await;
-    let mut rates = Vec::new();
     let few = (tasks / FEWER).max(1);
-    for (what, count, at_once) in [
-        ("one by one", few, 1),
-        ("in flight", tasks, args.in_flight.max(1)),
+    let mut rates = Vec::new();
+    for (name, count, way) in [
+        ("one_by_one", few, Way::AtOnce(1)),
+        ("in_flight", tasks, Way::AtOnce(args.in_flight.max(1))),
+        ("batches", tasks, Way::Batches(args.batch.max(1))),
     ] {
+        let how = match way {
+            Way::AtOnce(some) => format!("{some} in flight"),
+            Way::Batches(some) => format!("{some} a call"),
+        };
         stand
             .output
-            .say(&format!("submitting {count} tasks, {at_once} {what}"));
+            .say(&format!("submitting {count} tasks, {how}"));
         let begun = clock.monotonic();
-        stored.extend(submit_some(client, &submission, count, at_once).await?);
+        match way {
+            Way::AtOnce(some) => {
+                stored.extend(submit_some(client, &submission, count, some).await?);
+            }
+            Way::Batches(some) => in_batches(client, &submission, (count, some), stored).await?,
+        }
         let took = clock.monotonic().saturating_sub(begun).as_secs_f64();
-        rates.push((count, took));
+        rates.push((name, count, took));
     }
-    stand
-        .output
-        .say(&format!("submitting {tasks} tasks, {batch} a call"));
-    let begun = clock.monotonic();
-    let mut left = tasks;
+    let after = stand.meter.after(&processes([], None)).await;
+    let all = rates.iter().map(|(_, count, _)| count).sum();
+    let seconds = rates.iter().map(|(_, _, took)| took).sum();
+    let mut report = Report::new("submit", all, seconds);
+    report.add("in_flight", args.in_flight, "");
+    report.add("batch", args.batch, "");
+    for (name, count, took) in rates {
+        let name = format!("{name}_tasks_per_s");
+        report.number(&name, rate(count, took), "tasks/s");
+    }
+    after.report(&before, all, &mut report);
+    Ok(report)
+}
+
+/// How tasks are submitted.
+#[derive(Clone, Copy)]
+enum Way {
+    /// So many calls at once, each with one.
+    AtOnce(usize),
+    /// One call after the other, each with so many.
+    Batches(usize),
+}
+
+async fn in_batches(
+    client: &Client,
+    submission: &Submission,
+    (mut left, batch): (usize, usize),
+    stored: &mut Vec<TaskId>,
+) -> Result<(), Complaint> {
     while left > 0 {
         let some = left.min(batch);
         for receipt in client.submit_all(vec![submission.clone(); some]).await {
@@ -59,21 +93,5 @@ async fn measured(
         }
         left -= some;
     }
-    rates.push((tasks, clock.monotonic().saturating_sub(begun).as_secs_f64()));
-    let after = stand.meter.after(&processes([], None)).await;
-    let (all, seconds) = rates
-        .iter()
-        .fold((0, 0.0), |(all, seconds), (count, took)| {
-            (all + count, seconds + took)
-        });
-    let mut report = Report::new("submit", all, seconds);
-    report.add("in_flight", args.in_flight, "");
-    report.add("batch", args.batch, "");
-    let names = ["one_by_one", "in_flight", "batches"];
-    for (name, (count, took)) in names.into_iter().zip(rates) {
-        let name = format!("{name}_tasks_per_s");
-        report.number(&name, rate(count, took), "tasks/s");
-    }
-    after.report(&before, all, &mut report);
-    Ok(report)
+    Ok(())
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::args::SustainedArgs;
 use super::ends::tap;
 use super::report::{Report, Spread, rate};
-use super::stand::{Stand, Web, answered, http_client, processes};
+use super::stand::{Stand, Web, answered, has_ended, http_client, processes};
 use super::{Complaint, seconds};
 use crate::client::Client;
 use crate::domain::{Submission, TaskId};
@@ -111,15 +111,9 @@ impl Way<'_> {
     async fn submit_and_wait(&self, submission: Submission) -> Result<(), Complaint> {
         match self {
             Self::Library(client) => {
-                let waited = client.submit_and_wait(submission, Duration::from_secs(WAIT_S));
-                let task = waited.await?.into_task();
-                if task.state.is_final() {
-                    return Ok(());
-                }
-                Err(Complaint::failed(format!(
-                    "a task is still `{}` after {WAIT_S} s",
-                    task.state
-                )))
+                let patience = Duration::from_secs(WAIT_S);
+                let waited = client.submit_and_wait(submission, patience);
+                has_ended(waited.await?, patience)
             }
             Self::Http(http, web) => {
                 let request =

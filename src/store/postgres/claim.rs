@@ -35,8 +35,9 @@ const CLAIM: &str = concat!(
 );
 
 /// Hops from priority to priority (there are few), and for each goes through the index `task_ready` in its order, from
-/// where the last look ended. Tells the time, and answers one row without a task when it finds none. What it costs: it passes the tasks since then that are not `ready` any more; with no $8 all
-/// of the queue's retained history, about a second for a million tasks.
+/// where the last look ended. It tells the time, and answers one row without a task when it finds none. What it costs: it
+/// passes the tasks since then that are not `ready` any more; with no $8 all of the queue's retained history, about a second
+/// for a million tasks.
 const CLAIM_IDLE: &str = concat!(
     "with recursive live as (
         select id from executor where id = $1 and lease_ends_at > now() and lost_at is null and dead_at is null for key share

@@ -6,7 +6,7 @@ use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::{error, fan_out};
-use crate::domain::{ExecutorId, LogChunk, QueueName, TIMER_MARK, TaskEvent};
+use crate::domain::{LogChunk, QueueName, TIMER_MARK, TaskEvent};
 use crate::store::change::{Step, attempt, deadline_failure};
 use crate::store::durable_row::{EndedRow, ended_rows};
 use crate::store::row::{facts_columns, number};
@@ -113,19 +113,15 @@ pub(super) async fn glance(
     connection: &mut PgConnection,
     lease_left: Duration,
 ) -> Result<Glance, StoreError> {
-    let (due_in, schedules_in, has_lost, has_below, silent) =
-        sqlx::query_as::<_, (Option<i64>, Option<i64>, bool, bool, Vec<Uuid>)>(GLANCE)
-            .bind(micros(lease_left))
-            .fetch_one(connection)
-            .await
-            .map_err(error::of)?;
-    Ok(Glance {
-        due_in: due_in.map(from_now),
-        schedules_in: schedules_in.map(from_now),
-        has_lost,
-        has_below,
-        silent: silent.into_iter().map(ExecutorId::from_uuid).collect(),
-    })
+    let (due_in, schedules_in, has_lost, has_below, silent) = sqlx::query_as(GLANCE)
+        .bind(micros(lease_left))
+        .fetch_one(connection)
+        .await
+        .map_err(error::of)?;
+    Ok(Glance::of(
+        (due_in, schedules_in, has_lost, has_below),
+        silent,
+    ))
 }
 
 /// As [`crate::store::Store::due`].

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::submit::hex;
 use super::{error, fan_out};
-use crate::domain::{ExecutorId, LogChunk, QueueName, TIMER_MARK, TaskEvent, TaskFacts};
+use crate::domain::{LogChunk, QueueName, TIMER_MARK, TaskEvent, TaskFacts};
 use crate::store::change::{Step, attempt, deadline_failure};
 use crate::store::durable_row::{EndedRow, ended_rows};
 use crate::store::row::{FactsRow, facts_columns, facts_of_changed, number, text};
@@ -105,24 +105,17 @@ pub(super) async fn glance(
     lease_left: Duration,
     now: Time,
 ) -> Result<Glance, StoreError> {
-    let (due_in, schedules_in, has_lost, has_below) =
-        sqlx::query_as::<_, (Option<i64>, Option<i64>, bool, bool)>(GLANCE)
-            .bind(now)
-            .fetch_one(&mut *connection)
-            .await
-            .map_err(error::of)?;
+    let row = sqlx::query_as(GLANCE)
+        .bind(now)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(error::of)?;
     let silent: Vec<Uuid> = sqlx::query_scalar(SILENT)
         .bind(now.after(lease_left))
         .fetch_all(connection)
         .await
         .map_err(error::of)?;
-    Ok(Glance {
-        due_in: due_in.map(from_now),
-        schedules_in: schedules_in.map(from_now),
-        has_lost,
-        has_below,
-        silent: silent.into_iter().map(ExecutorId::from_uuid).collect(),
-    })
+    Ok(Glance::of(row, silent))
 }
 
 /// As [`crate::store::Store::due`].

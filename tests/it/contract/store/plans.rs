@@ -14,7 +14,7 @@ use super::World;
 use super::world::{LONG, below, echo, look, new, payload, stored, succeeded};
 use crate::support::eventually::eventually;
 
-/// Other tasks that are there; each has a signal.
+/// Other tasks that are there, and as many signals, steps and timers of others.
 const OTHERS: i64 = 3_000;
 
 /// What all calls together may read, of tables and indexes: far less than the others.

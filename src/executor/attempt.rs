@@ -20,8 +20,15 @@ use crate::domain::{
 use crate::store::Settled;
 use crate::wire::EventKind;
 
-/// What an action's future came to; `None` when it was dropped.
-pub(super) type Finished = Option<Driven>;
+/// What came of running an action.
+pub(super) enum Finished {
+    /// It has ended, or waits.
+    Driven(Driven),
+    /// It was dropped, or never begun.
+    Dropped,
+    /// What is stored of it cannot be read, so it cannot go on, and must not begin again.
+    Unreadable(Failure),
+}
 
 /// An attempt whose action has ended, and whose end is not stored yet.
 #[must_use = "it is nobody's until its end is stored"]
@@ -48,7 +55,7 @@ pub(super) async fn act(shared: &Arc<Shared>, task: Task) -> Over {
     let limit = time_limit(&task);
     let over = limit.map(TimeLimit::after);
     let result = if running.stop().borrow().is_some() {
-        None // It may not begin any more.
+        Finished::Dropped // It may not begin any more.
     } else if task.is_suspect() {
         trial::run(shared, &task, &running, limit).await
     } else {
@@ -75,7 +82,7 @@ fn ending(
     let (options, failures) = (&task.options, task.failures + 1);
     match (result, stop) {
         (
-            Some(Driven::Suspended {
+            Finished::Driven(Driven::Suspended {
                 waiting_for,
                 wakes_at,
             }),
@@ -84,7 +91,7 @@ fn ending(
             waiting_for,
             wakes_at,
         },
-        (Some(Driven::Ended(Ok(output))), _) => match output.within(shared.limits) {
+        (Finished::Driven(Driven::Ended(Ok(output))), _) => match output.within(shared.limits) {
             Ok(output) => Ending::Succeeded(output),
             Err(error) => {
                 let failure = Failure::fatal(format!("the output is refused: {error}"));
@@ -117,10 +124,11 @@ fn ending(
             }
             None => Ending::Released,
         },
-        (Some(Driven::Ended(Err(failure))), None) => {
+        (Finished::Unreadable(failure), None) => Ending::Paused(failure),
+        (Finished::Driven(Driven::Ended(Err(failure))), None) => {
             ending_of_failure(options, failures, failure, shared.clock.chance())
         }
-        (None, None) => Ending::Released, // Its action is not known here any more.
+        (Finished::Dropped, None) => Ending::Released, // Its action is not known here any more.
     }
 }
 
@@ -168,7 +176,8 @@ pub(super) async fn until_it_ends(
         tokio::select! {
             biased;
             finished = action => finished,
-            () = said(&host) => None, // Never: it goes on for as long as there is a host.
+            failure = host.unreadable() => Finished::Unreadable(failure),
+            () = said(&host) => Finished::Dropped, // Never: it goes on for as long as there is a host.
         }
     };
     host.progress().finish().await;
@@ -198,8 +207,9 @@ async fn carry_out(
             .begin(&task.action, context, task.input.clone())
     }));
     let future = match begun {
-        Ok(future) => future?,
-        Err(panic) => return Some(Driven::Ended(Err(panicked(panic.as_ref())))),
+        Ok(Some(future)) => future,
+        Ok(None) => return Finished::Dropped,
+        Err(panic) => return Finished::Driven(Driven::Ended(Err(panicked(panic.as_ref())))),
     };
     let caught = AssertUnwindSafe(future)
         .catch_unwind()
@@ -210,7 +220,7 @@ async fn carry_out(
     let over = pass(shared, limit);
     tokio::select! {
         biased;
-        driven = &mut future => return Some(told_of_changes(&stopped, driven).await),
+        driven = &mut future => return Finished::Driven(told_of_changes(&stopped, driven).await),
         () = over => running.ask(Stop::TimeLimit),
         _ = stopped.stopped() => {}
     }
@@ -221,8 +231,8 @@ async fn carry_out(
     };
     tokio::select! {
         biased;
-        driven = &mut future => Some(driven),
-        () = shared.clock.sleep(grace) => None,
+        driven = &mut future => Finished::Driven(driven),
+        () = shared.clock.sleep(grace) => Finished::Dropped,
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::Shared;
 use super::progress::ProgressKeeper;
@@ -18,7 +18,7 @@ use crate::domain::{
     Failure, FanOut, FanOutPlace, LogChunk, LogPosition, LogStream, NewTask, Payload,
     PayloadLimits, SignalName, Step, StepName, StepRecord, Submission, Task, TaskId,
 };
-use crate::store::{Recorded, Spawn, Spawned, StoreError, TakeSignal, TookSignal};
+use crate::store::{CancelSpawned, Recorded, Spawn, Spawned, StoreError, TakeSignal, TookSignal};
 use crate::wire::EventKind;
 
 /// Why what was spawned together is cancelled.
@@ -33,6 +33,8 @@ pub(super) struct AttemptHost {
     /// Bytes of log so far, kept or not.
     logged: AtomicU64,
     progress: ProgressKeeper,
+    /// What is stored of the task and cannot be read.
+    unreadable: watch::Sender<Option<Failure>>,
 }
 
 impl AttemptHost {
@@ -43,6 +45,19 @@ impl AttemptHost {
             shared,
             task,
             logged: AtomicU64::new(0),
+            unreadable: watch::Sender::new(None),
+        }
+    }
+
+    /// Returns when something that is stored of the task could not be read, and what. Never otherwise.
+    pub(super) async fn unreadable(&self) -> Failure {
+        let mut unreadable = self.unreadable.subscribe();
+        loop {
+            if let Some(failure) = unreadable.borrow_and_update().clone() {
+                return failure;
+            }
+            // The sender lives as long as the host.
+            drop(unreadable.changed().await);
         }
     }
 
@@ -51,7 +66,8 @@ impl AttemptHost {
         &self.progress
     }
 
-    /// Asks the store until it has answered. Never returns when the executor stops meanwhile.
+    /// Asks the store until it has answered. Never returns when the executor stops meanwhile, nor when what is stored
+    /// cannot be read: then the attempt ends, and its task waits for an operator.
     ///
     /// The question goes on beside the action: one that is not polled any more, or dropped, must neither keep a connection
     /// of the store nor leave a transaction in its middle.
@@ -74,6 +90,10 @@ impl AttemptHost {
             }
         });
         match answered.await {
+            Ok(Err(error @ StoreError::Corrupt { .. })) => {
+                self.unreadable.send_replace(Some(Failure::fatal(error)));
+                self.stopped().await
+            }
             Ok(answer) => Ok(answer?),
             Err(_) => self.stopped().await,
         }
@@ -277,24 +297,33 @@ impl Host for AttemptHost {
         };
         let listed = self.ask(ask).await?;
         match listed.unreadable.into_iter().next() {
-            Some(row) => Err(Failure::fatal(row.error)),
+            Some(row) => {
+                self.unreadable
+                    .send_replace(Some(Failure::fatal(row.error)));
+                self.stopped().await
+            }
             None => Ok(listed.tasks),
         }
     }
 
     async fn cancel_spawned(&self, name: &StepName) -> Result<(), Failure> {
         loop {
-            let (task, name) = (self.task.id, name.clone());
+            let wish = CancelSpawned {
+                parent: self.task.id,
+                attempt: self.task.attempt,
+                name: name.clone(),
+                reason: SIBLINGS_FAILED.to_owned(),
+            };
             let ask = move |shared: Arc<Shared>| {
-                let name = name.clone();
+                let wish = wish.clone();
                 async move {
                     let store = &shared.store;
-                    store
-                        .cancel_below(task, Some(&name), SIBLINGS_FAILED, BATCH_MAX)
-                        .await
+                    store.cancel_spawned(shared.id, &wish, BATCH_MAX).await
                 }
             };
-            let below = self.ask(ask).await?;
+            let Some(below) = self.ask(ask).await? else {
+                return self.stale().await;
+            };
             let has_more = below.has_more;
             self.shared.tell_of_below(below, SIBLINGS_FAILED).await;
             if !has_more {

@@ -25,7 +25,7 @@ pub(super) async fn run(
     let begun = shared.clock.monotonic();
     let turn = async {
         let turn = shared.trial.acquire().await.ok()?;
-        let noted = || shared.store.put_on_trial(shared.id, task.id);
+        let noted = || shared.store.put_on_trial(shared.id, task.id, task.attempt);
         let noted = shared.until_answered(task.id, noted).await?;
         if let Err(error) = noted {
             tracing::error!(task.id = %task.id, error = %error, "The trial of task `{}` cannot be noted", task.id);
@@ -34,11 +34,11 @@ pub(super) async fn run(
     };
     let turn = tokio::select! {
         biased;
-        _ = stop.wait_for(Option::is_some) => return None,
+        _ = stop.wait_for(Option::is_some) => return Finished::Dropped,
         // A time limit counts from when it begins, a deadline does not wait.
         () = attempt::pass(shared, deadline(limit)) => {
             running.ask(Stop::TimeLimit);
-            return None;
+            return Finished::Dropped;
         }
         turn = turn => turn,
     };

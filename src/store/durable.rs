@@ -82,6 +82,19 @@ pub struct Spawn {
     pub place: Option<u32>,
 }
 
+/// The wish of an attempt to cancel what is open of the sub-tasks that were spawned together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CancelSpawned {
+    /// The parent.
+    pub parent: TaskId,
+    /// Which attempt of it asks.
+    pub attempt: Attempt,
+    /// The name of all of them.
+    pub name: StepName,
+    /// Why, for people.
+    pub reason: String,
+}
+
 /// What became of a batch of sub-tasks.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -40,7 +40,7 @@ use jiff::Timestamp;
 
 pub use address::StoreAddress;
 pub use durable::{
-    Below, PARENT_ENDED, Recorded, Signalled, Spawn, Spawned, TakeSignal, TookSignal,
+    Below, CancelSpawned, PARENT_ENDED, Recorded, Signalled, Spawn, Spawned, TakeSignal, TookSignal,
 };
 pub use error::StoreError;
 pub use glance::Glance;
@@ -55,10 +55,10 @@ pub use schedule::{
 pub use submission::Receipt;
 
 use crate::domain::{
-    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, Firing, HistoryEntry,
-    LogChunk, LogPosition, NewSignal, NewTask, Operator, Progress, QueueName, QueueRecord,
-    ScheduleName, ScheduleRecord, ScheduleSpec, Settlement, Step, StepName, StepRecord, Task,
-    TaskFacts, TaskId, TaskState, Verb, VerbError, Violation,
+    ActionName, Attempt, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, Firing,
+    HistoryEntry, LogChunk, LogPosition, NewSignal, NewTask, Operator, Progress, QueueName,
+    QueueRecord, ScheduleName, ScheduleRecord, ScheduleSpec, Settlement, Step, StepName,
+    StepRecord, Task, TaskFacts, TaskId, TaskState, Verb, VerbError, Violation,
 };
 
 /// The number of the schema that this program works with: the version of the last migration.
@@ -165,8 +165,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// the rest of it. What it tells may be over the moment after; each of the calls it points to looks for itself.
     async fn glance(&self, lease_left: Duration) -> Result<Glance, StoreError>;
 
-    /// Notes that `executor` begins to run `task` on trial: if the executor dies, the task is to blame and no other.
-    async fn put_on_trial(&self, executor: ExecutorId, task: TaskId) -> Result<(), StoreError>;
+    /// Notes that `executor` begins to run this attempt of `task` on trial: if the executor dies, the task is to blame and no
+    /// other. Nothing if the attempt is not the executor's any more.
+    async fn put_on_trial(
+        &self,
+        executor: ExecutorId,
+        task: TaskId,
+        attempt: Attempt,
+    ) -> Result<(), StoreError>;
 
     /// Ends an executor for good: what it still owns is released as in [`Store::take_over`], and it is not
     /// listed any more.
@@ -282,21 +288,21 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         limit: usize,
     ) -> Result<Listed, StoreError>;
 
-    /// Cancels what is open directly below a task, or of it those that were spawned as `name`; what outlives its parent is
-    /// left alone. At most `limit` tasks: with [`Below::has_more`] call it again.
-    async fn cancel_below(
+    /// Cancels what is open of the sub-tasks that an attempt has spawned together; what outlives its parent is left alone.
+    /// At most `limit` tasks: with [`Below::has_more`] call it again. `None`, and nothing done, if the attempt is not the
+    /// executor's any more.
+    async fn cancel_spawned(
         &self,
-        task: TaskId,
-        name: Option<&StepName>,
-        reason: &str,
+        executor: ExecutorId,
+        wish: &CancelSpawned,
         limit: usize,
-    ) -> Result<Below, StoreError>;
+    ) -> Result<Option<Below>, StoreError>;
 
-    /// Cancels what is open below tasks that have ended, at most `limit` tasks, as [`Store::cancel_below`].
+    /// Cancels what is open below tasks that have ended, at most `limit` tasks, as [`Store::cancel_spawned`].
     async fn clear_below(&self, limit: usize) -> Result<Below, StoreError>;
 
     /// Keeps log chunks. A chunk that is known already (task, attempt, offset) is left as it is; a chunk of
-    /// an unknown task is dropped.
+    /// an unknown task, or of another attempt than the task's newest, is dropped.
     async fn append_logs(&self, chunks: &[LogChunk]) -> Result<(), StoreError>;
 
     /// Log chunks of a task that begin at a position or after it, in order (attempt, offset), at most `limit`.

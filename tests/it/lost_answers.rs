@@ -1,6 +1,7 @@
 //! A store that does what it is asked, and whose answer gets lost: nothing is stranded, nothing done twice.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use longshore::action::{Context, Registry};
 use longshore::domain::{Delivery, Failure, TaskState};
@@ -116,10 +117,7 @@ async fn an_executor_that_cannot_renew_its_lease_stops_what_may_run_only_once_an
     once.options.delivery = Delivery::Once;
     let (once, rerun) = (world.submit(once).await, world.submit(gate()).await);
     world.wait_at_gate(2).await;
-    // On this clock the eleven seconds are 0.11 s, and each try comes sooner than that.
-    for _ in 0..1000 {
-        store.lose("renew");
-    }
+    store.lose_all("renew");
     let row = async |task| world.client.task(task).await.unwrap();
     let ended = eventually(
         "it is stopped",
@@ -142,5 +140,64 @@ async fn an_executor_that_cannot_renew_its_lease_stops_what_may_run_only_once_an
     )
     .await;
     assert_eq!((ended.state, ended.attempt.0), (TaskState::Succeeded, 1));
+    world.stop([executor]).await;
+}
+
+#[tokio::test]
+async fn an_executor_that_cannot_renew_its_lease_begins_no_new_step_until_the_store_has_answered() {
+    let (world, store) = World::flaky().await;
+    let begun = Arc::new(AtomicU32::new(0));
+    let (count, gate_open, arrived) = (
+        Arc::clone(&begun),
+        Arc::clone(&world.gate),
+        Arc::clone(&world.arrived),
+    );
+    let registry = world
+        .registry()
+        .with_fn("stepper", move |context: Context, (): ()| {
+            let (count, gate_open, arrived) = (
+                Arc::clone(&count),
+                Arc::clone(&gate_open),
+                Arc::clone(&arrived),
+            );
+            async move {
+                context
+                    .step("first", async || {
+                        arrived.add_permits(1);
+                        gate_open.acquire().await?.forget();
+                        Ok(())
+                    })
+                    .await?;
+                let begun: u32 = context
+                    .step("second", async || {
+                        Ok(count.fetch_add(1, Ordering::SeqCst) + 1)
+                    })
+                    .await?;
+                Ok::<_, Failure>(begun)
+            }
+        });
+    let executor = world.executor_with(registry, &[("default", 3)]).await;
+    let stepper = world.submit(submission("stepper", &json!(null))).await;
+    let mut once = gate();
+    once.options.delivery = Delivery::Once;
+    let once = world.submit(once).await;
+    world.wait_at_gate(2).await;
+    store.lose_all("renew");
+    // Its end says that the fence has fallen.
+    let ended = world.ended(once).await;
+    assert_eq!(ended.state, TaskState::Failed);
+    world.gate.add_permits(1);
+    let steps = async || world.store().steps(stepper).await.unwrap();
+    eventually("what had begun is stored", steps, |steps| steps.len() == 1).await;
+    // Whatever has no steps goes on, and all the time the second step might have begun.
+    for _ in 0..20 {
+        let echo = world.run(submission("echo", &json!(1))).await;
+        assert_eq!(echo.state, TaskState::Succeeded);
+    }
+    assert_eq!(begun.load(Ordering::SeqCst), 0);
+    store.lose_no_more();
+    let ended = world.ended(stepper).await;
+    assert_eq!((ended.state, ended.attempt.0), (TaskState::Succeeded, 1));
+    assert_eq!(begun.load(Ordering::SeqCst), 1);
     world.stop([executor]).await;
 }

@@ -72,6 +72,7 @@ store_contract! {
         concurrent_idle_claims_share_nothing,
         an_attempt_settles_once,
         a_stale_token_changes_nothing,
+        whatever_a_stale_attempt_writes_changes_nothing,
         a_batch_of_settlements_is_answered_in_order,
         a_failed_attempt_is_planned_again,
         a_paused_task_keeps_its_error,

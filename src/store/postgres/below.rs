@@ -4,16 +4,21 @@ use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::{cancel, error, fan_out};
-use crate::domain::{StepName, TaskId};
+use crate::domain::ExecutorId;
+use crate::store::change::{RUNNING, attempt, owner};
 use crate::store::row::number;
 use crate::store::tree::{Member, Parts, split};
-use crate::store::{Below, PARENT_ENDED, StoreError};
+use crate::store::{Below, CancelSpawned, PARENT_ENDED, StoreError};
 
 const FOUND: &str = "
 select id from task
 where parent = $1 and ($2::text is null or fan_out = $2) and not outlives_parent
     and finished_at is null and cancel_requested_at is null
 limit $3";
+
+/// Behind [`fan_out::lock`], which has locked it in its order among the others.
+const HELD: &str = "
+select exists (select from task where id = $2 and attempt = $3 and executor = $1 and state = $4)";
 
 /// Once they are locked they may have moved on.
 const MEMBERS: &str = "
@@ -28,18 +33,32 @@ const ENDED_PARENT: &str = "select task from ended_parent limit 1 for update ski
 
 const FORGET: &str = "delete from ended_parent where task = $1";
 
-/// As [`crate::store::Store::cancel_below`].
-pub(super) async fn cancel_below(
+/// As [`crate::store::Store::cancel_spawned`].
+pub(super) async fn cancel_spawned(
     connection: &mut PgConnection,
-    task: TaskId,
-    name: Option<&StepName>,
-    reason: &str,
+    executor: ExecutorId,
+    wish: &CancelSpawned,
     limit: usize,
-) -> Result<Below, StoreError> {
+) -> Result<Option<Below>, StoreError> {
+    let parent = wish.parent.as_uuid();
+    let name = Some(wish.name.as_str());
     let mut transaction = connection.begin().await.map_err(error::of)?;
-    let below = cancel_some(&mut transaction, task.as_uuid(), name, reason, limit).await?;
+    let found = lock_some(&mut transaction, parent, name, limit).await?;
+    let is_held: bool = sqlx::query_scalar(HELD)
+        .bind(owner(executor))
+        .bind(parent)
+        .bind(attempt(wish.attempt.0))
+        .bind(RUNNING)
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(error::of)?;
+    if !is_held {
+        return Ok(None); // Rolled back.
+    }
+    let has_more = found.len() >= limit;
+    let below = cancel_found(&mut transaction, (parent, name), &wish.reason, found).await?;
     transaction.commit().await.map_err(error::of)?;
-    Ok(below)
+    Ok(Some(Below { has_more, ..below }))
 }
 
 /// As [`crate::store::Store::clear_below`].
@@ -55,8 +74,10 @@ pub(super) async fn clear_below(
     let Some(ended) = ended else {
         return Ok(Below::default());
     };
-    let below = cancel_some(&mut transaction, ended, None, PARENT_ENDED, limit).await?;
-    if !below.has_more {
+    let found = lock_some(&mut transaction, ended, None, limit).await?;
+    let is_last = found.len() < limit;
+    let below = cancel_found(&mut transaction, (ended, None), PARENT_ENDED, found).await?;
+    if is_last {
         sqlx::query(FORGET)
             .bind(ended)
             .execute(&mut *transaction)
@@ -70,14 +91,13 @@ pub(super) async fn clear_below(
     })
 }
 
-async fn cancel_some(
+/// Finds what is open directly below a task, and locks it and the task.
+async fn lock_some(
     connection: &mut PgConnection,
     task: Uuid,
-    name: Option<&StepName>,
-    reason: &str,
+    name: Option<&str>,
     limit: usize,
-) -> Result<Below, StoreError> {
-    let name = name.map(StepName::as_str);
+) -> Result<Vec<Uuid>, StoreError> {
     let found: Vec<Uuid> = sqlx::query_scalar(FOUND)
         .bind(task)
         .bind(name)
@@ -85,8 +105,16 @@ async fn cancel_some(
         .fetch_all(&mut *connection)
         .await
         .map_err(error::of)?;
-    let has_more = found.len() >= limit;
     fan_out::lock(connection, found.iter().copied().chain([task]).collect()).await?;
+    Ok(found)
+}
+
+async fn cancel_found(
+    connection: &mut PgConnection,
+    (task, name): (Uuid, Option<&str>),
+    reason: &str,
+    found: Vec<Uuid>,
+) -> Result<Below, StoreError> {
     sqlx::query(CLOSE)
         .bind(task)
         .bind(name)
@@ -104,6 +132,6 @@ async fn cancel_some(
     Ok(Below {
         cancelled,
         running,
-        has_more,
+        has_more: false,
     })
 }

@@ -104,7 +104,7 @@ insert into task_log (task, attempt, log_offset, stream, at, text)
 select w.task, w.attempt, w.log_offset, w.stream, w.at, w.text
 from unnest($1::uuid[], $2::int4[], $3::int8[], $4::text[], $5::timestamptz[], $6::text[])
     as w(task, attempt, log_offset, stream, at, text)
-join task t on t.id = w.task
+join task t on t.id = w.task and t.attempt = w.attempt
 order by w.task, w.attempt, w.log_offset
 on conflict do nothing";
 

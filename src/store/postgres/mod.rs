@@ -47,17 +47,17 @@ use self::connections::{Connections, SMALL_MAX, call};
 use self::outage::Outage;
 use self::submit::Statements;
 use super::{
-    Below, Cancelled, Due, Fired, Glance, IdleFound, IdleLook, List, Listed, Operated, Overview,
-    Recorded, Renewal, SCHEMA_VERSION, ScheduleCreated, ScheduleList, SchedulesListed, Settled,
-    Signalled, Spawn, Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver,
-    TookSignal, Triggered,
+    Below, CancelSpawned, Cancelled, Due, Fired, Glance, IdleFound, IdleLook, List, Listed,
+    Operated, Overview, Recorded, Renewal, SCHEMA_VERSION, ScheduleCreated, ScheduleList,
+    SchedulesListed, Settled, Signalled, Spawn, Spawned, Store, StoreError, StoreIdentity,
+    Submitted, TakeSignal, TakenOver, TookSignal, Triggered,
 };
 use crate::domain::limits::BATCH_MAX;
 use crate::domain::{
-    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, Firing, HistoryEntry,
-    LogChunk, LogPosition, NewSignal, NewTask, Operator, Progress, QueueName, QueueRecord,
-    ScheduleName, ScheduleRecord, ScheduleSpec, Settlement, Step, StepName, StepRecord, Task,
-    TaskId, Verb, Violation, masked_url,
+    ActionName, Attempt, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, Firing,
+    HistoryEntry, LogChunk, LogPosition, NewSignal, NewTask, Operator, Progress, QueueName,
+    QueueRecord, ScheduleName, ScheduleRecord, ScheduleSpec, Settlement, Step, StepName,
+    StepRecord, Task, TaskId, Verb, Violation, masked_url,
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
@@ -238,8 +238,16 @@ impl Store for PostgresStore {
         call!(self.readers, housekeeping::glance(lease_left))
     }
 
-    async fn put_on_trial(&self, executor: ExecutorId, task: TaskId) -> Result<(), StoreError> {
-        call!(self.writers, executors::put_on_trial(executor, task))
+    async fn put_on_trial(
+        &self,
+        executor: ExecutorId,
+        task: TaskId,
+        attempt: Attempt,
+    ) -> Result<(), StoreError> {
+        call!(
+            self.writers,
+            executors::put_on_trial(executor, task, attempt)
+        )
     }
 
     async fn renew(&self, executor: ExecutorId, lease: Duration) -> Result<Renewal, StoreError> {
@@ -392,14 +400,13 @@ impl Store for PostgresStore {
         call!(self.readers, spawn::spawned(task, name, from, limit))
     }
 
-    async fn cancel_below(
+    async fn cancel_spawned(
         &self,
-        task: TaskId,
-        name: Option<&StepName>,
-        reason: &str,
+        executor: ExecutorId,
+        wish: &CancelSpawned,
         limit: usize,
-    ) -> Result<Below, StoreError> {
-        call!(self.writers, below::cancel_below(task, name, reason, limit))
+    ) -> Result<Option<Below>, StoreError> {
+        call!(self.writers, below::cancel_spawned(executor, wish, limit))
     }
 
     async fn clear_below(&self, limit: usize) -> Result<Below, StoreError> {

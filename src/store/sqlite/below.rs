@@ -3,12 +3,12 @@
 use sqlx::{Connection, SqliteConnection};
 use uuid::Uuid;
 
-use super::{cancel, error};
-use crate::domain::{StepName, TaskId};
+use super::{cancel, error, spawn};
+use crate::domain::ExecutorId;
 use crate::store::row::number;
 use crate::store::time::Time;
 use crate::store::tree::{Member, Parts, split};
-use crate::store::{Below, PARENT_ENDED, StoreError};
+use crate::store::{Below, CancelSpawned, PARENT_ENDED, StoreError};
 
 const FOUND: &str = "
 select id, state, executor from task
@@ -24,23 +24,26 @@ const ENDED_PARENT: &str = "select task from ended_parent limit 1";
 
 const FORGET: &str = "delete from ended_parent where task = ?1";
 
-/// As [`crate::store::Store::cancel_below`].
-pub(super) async fn cancel_below(
+/// As [`crate::store::Store::cancel_spawned`].
+pub(super) async fn cancel_spawned(
     connection: &mut SqliteConnection,
-    task: TaskId,
-    name: Option<&StepName>,
-    reason: &str,
+    executor: ExecutorId,
+    wish: &CancelSpawned,
     limit: usize,
     now: Time,
-) -> Result<Below, StoreError> {
+) -> Result<Option<Below>, StoreError> {
     let mut transaction = connection
         .begin_with("begin immediate")
         .await
         .map_err(error::of)?;
-    let wish = (task.as_uuid(), name, reason);
+    let parent = wish.parent.as_uuid();
+    if !spawn::is_held(&mut transaction, executor, wish.parent, wish.attempt).await? {
+        return Ok(None); // Nothing is written yet.
+    }
+    let wish = (parent, Some(wish.name.as_str()), wish.reason.as_str());
     let below = cancel_some(&mut transaction, wish, limit, now).await?;
     transaction.commit().await.map_err(error::of)?;
-    Ok(below)
+    Ok(Some(below))
 }
 
 /// As [`crate::store::Store::clear_below`].
@@ -78,11 +81,10 @@ pub(super) async fn clear_below(
 
 async fn cancel_some(
     connection: &mut SqliteConnection,
-    (task, name, reason): (Uuid, Option<&StepName>, &str),
+    (task, name, reason): (Uuid, Option<&str>, &str),
     limit: usize,
     now: Time,
 ) -> Result<Below, StoreError> {
-    let name = name.map(StepName::as_str);
     let members: Vec<Member> = sqlx::query_as(FOUND)
         .bind(task)
         .bind(name)

@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use super::error;
 use super::take_over::LOST_SHOWN;
-use crate::domain::{ActionName, ExecutorId, ExecutorRecord, TaskId};
-use crate::store::change::{RUNNING, executor_count, owner};
+use crate::domain::{ActionName, Attempt, ExecutorId, ExecutorRecord, TaskId};
+use crate::store::change::{RUNNING, attempt, executor_count, owner};
 use crate::store::row::{ExecutorRow, cancel_wish, lease_time, name, slots_text, text};
 use crate::store::time::Time;
 use crate::store::{Renewal, StoreError};
@@ -43,8 +43,11 @@ where id = ?1 and lease_ends_at = ?2 and lost_at is null and dead_at is null";
 
 const NOTE_TOKEN: &str = "update executor set lacks_token = ?2 where id = ?1";
 
-const PUT_ON_TRIAL: &str =
-    "update executor set trial = ?2 where id = ?1 and lost_at is null and dead_at is null";
+const PUT_ON_TRIAL: &str = "
+update executor set trial = ?2
+where id = ?1 and lost_at is null and dead_at is null and exists (
+    select 1 from task where id = ?2 and attempt = ?3 and executor = ?1 and state = ?4
+)";
 
 const EXECUTORS: &str = "
 select id, name, host, pid, version, slots, actions, started_at, lease_ends_at,
@@ -169,10 +172,13 @@ pub(super) async fn put_on_trial(
     connection: &mut SqliteConnection,
     executor: ExecutorId,
     task: TaskId,
+    token: Attempt,
 ) -> Result<(), StoreError> {
     sqlx::query(PUT_ON_TRIAL)
         .bind(owner(executor))
         .bind(task.as_uuid())
+        .bind(attempt(token.0))
+        .bind(RUNNING)
         .execute(connection)
         .await
         .map_err(error::of)?;

@@ -96,7 +96,7 @@ const APPEND_LOGS: &str = "
 insert into task_log (task, attempt, log_offset, stream, at, text)
 select t.id, w.value ->> 1, w.value ->> 2, w.value ->> 3, w.value ->> 4, w.value ->> 5
 from json_each(?1) as w cross join task t on t.id = unhex(w.value ->> 0)
-where true
+where t.attempt = w.value ->> 1
 on conflict do nothing";
 
 /// As [`crate::store::Store::glance`].

@@ -44,18 +44,18 @@ use uuid::Uuid;
 use self::pools::{ACQUIRE_MAX, CALL_MAX, call, connection, lazy_pool, pool, read_only};
 use super::time::Time;
 use super::{
-    Below, Cancelled, Due, Fired, Glance, IdleFound, IdleLook, List, Listed, Operated, Overview,
-    Recorded, Renewal, SCHEMA_VERSION, ScheduleCreated, ScheduleList, SchedulesListed, Settled,
-    Signalled, Spawn, Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver,
-    TookSignal, Triggered,
+    Below, CancelSpawned, Cancelled, Due, Fired, Glance, IdleFound, IdleLook, List, Listed,
+    Operated, Overview, Recorded, Renewal, SCHEMA_VERSION, ScheduleCreated, ScheduleList,
+    SchedulesListed, Settled, Signalled, Spawn, Spawned, Store, StoreError, StoreIdentity,
+    Submitted, TakeSignal, TakenOver, TookSignal, Triggered,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::domain::limits::BATCH_MAX;
 use crate::domain::{
-    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, Firing, HistoryEntry,
-    LogChunk, LogPosition, NewSignal, NewTask, Operator, Progress, QueueName, QueueRecord,
-    ScheduleName, ScheduleRecord, ScheduleSpec, Settlement, Step, StepName, StepRecord, Task,
-    TaskId, Verb, Violation,
+    ActionName, Attempt, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, Firing,
+    HistoryEntry, LogChunk, LogPosition, NewSignal, NewTask, Operator, Progress, QueueName,
+    QueueRecord, ScheduleName, ScheduleRecord, ScheduleSpec, Settlement, Step, StepName,
+    StepRecord, Task, TaskId, Verb, Violation,
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -277,8 +277,16 @@ impl Store for SqliteStore {
         call!(self.readers, housekeeping::glance(lease_left, self.now()))
     }
 
-    async fn put_on_trial(&self, executor: ExecutorId, task: TaskId) -> Result<(), StoreError> {
-        call!(self.writer, executors::put_on_trial(executor, task))
+    async fn put_on_trial(
+        &self,
+        executor: ExecutorId,
+        task: TaskId,
+        attempt: Attempt,
+    ) -> Result<(), StoreError> {
+        call!(
+            self.writer,
+            executors::put_on_trial(executor, task, attempt)
+        )
     }
 
     async fn retire(&self, executor: ExecutorId) -> Result<TakenOver, StoreError> {
@@ -428,16 +436,15 @@ impl Store for SqliteStore {
         call!(self.readers, spawn::spawned(task, name, from, limit))
     }
 
-    async fn cancel_below(
+    async fn cancel_spawned(
         &self,
-        task: TaskId,
-        name: Option<&StepName>,
-        reason: &str,
+        executor: ExecutorId,
+        wish: &CancelSpawned,
         limit: usize,
-    ) -> Result<Below, StoreError> {
+    ) -> Result<Option<Below>, StoreError> {
         call!(
             self.writer,
-            below::cancel_below(task, name, reason, limit, self.now())
+            below::cancel_spawned(executor, wish, limit, self.now())
         )
     }
 

@@ -4,7 +4,7 @@ use sqlx::{Connection, SqliteConnection};
 
 use super::submit::hex;
 use super::{error, step, submit};
-use crate::domain::{ExecutorId, FanOut, StepName, TaskId};
+use crate::domain::{Attempt, ExecutorId, FanOut, StepName, TaskId};
 use crate::store::change::{RUNNING, attempt, owner};
 use crate::store::durable_row::{FanOutRow, fan_out_columns};
 use crate::store::listed::listed;
@@ -46,6 +46,23 @@ const SPAWNED: &str = concat!(
     " from task where parent = ?1 and fan_out = ?2 and place >= ?3 order by place limit ?4"
 );
 
+/// Whether an attempt is still the executor's.
+pub(super) async fn is_held(
+    connection: &mut SqliteConnection,
+    executor: ExecutorId,
+    task: TaskId,
+    token: Attempt,
+) -> Result<bool, StoreError> {
+    sqlx::query_scalar(HELD)
+        .bind(owner(executor))
+        .bind(task.as_uuid())
+        .bind(attempt(token.0))
+        .bind(RUNNING)
+        .fetch_one(connection)
+        .await
+        .map_err(error::of)
+}
+
 /// As [`crate::store::Store::spawn`].
 pub(super) async fn spawn(
     connection: &mut SqliteConnection,
@@ -57,15 +74,7 @@ pub(super) async fn spawn(
         .begin_with("begin immediate")
         .await
         .map_err(error::of)?;
-    let is_held: bool = sqlx::query_scalar(HELD)
-        .bind(owner(executor))
-        .bind(spawn.parent.as_uuid())
-        .bind(attempt(spawn.attempt.0))
-        .bind(RUNNING)
-        .fetch_one(&mut *transaction)
-        .await
-        .map_err(error::of)?;
-    if !is_held {
+    if !is_held(&mut transaction, executor, spawn.parent, spawn.attempt).await? {
         return Ok(Spawned::Stale);
     }
     let counts = counts(&mut transaction, spawn).await?;

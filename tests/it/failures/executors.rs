@@ -74,6 +74,51 @@ async fn kill_9_of_an_executor_in_the_middle_of_a_task() {
 }
 
 #[tokio::test]
+async fn host_of_an_executor_loses_its_power() {
+    let fleet = Fleet::begin().await;
+    let web = fleet.web("w1").await;
+    let (store, broker) = (fleet.store_proxy(), fleet.broker_proxy());
+    let way = Way {
+        store: Some(&store),
+        broker: Some(&broker),
+    };
+    let mut first = fleet.executor_by(way, "x1", &SHELL).await;
+    let again = web.submit(&gated(&fleet, "again")).await;
+    let only_once = web.submit(&once(&fleet, "once", "fail")).await;
+    for name in ["again", "once"] {
+        pids(&fleet, name, 1).await;
+    }
+    let second = fleet.executor("x2", &SHELL).await;
+    // Nobody closes its connections, and no packet of it comes any more.
+    first.signal(Signal::SIGSTOP);
+    store.hold();
+    broker.hold();
+    let lease_end = fleet.ledger().lease_end("x1").await;
+    let failed = is_taken_over(&web, &only_once, "failed", 1).await;
+    let error = failed["error"]["message"].as_str().unwrap();
+    assert!(error.contains("`x1`"), "{error}");
+    let pids = pids(&fleet, "again", 2).await;
+    let late = fleet.ledger().task(&again).await.started_at.unwrap() - lease_end;
+    // The lease is the authority: nothing sooner, and one look of a housekeeper later.
+    assert!(
+        (0.0..10.0).contains(&late),
+        "begun {late} s after the lease"
+    );
+    open_gate(&fleet, "again");
+    let task = web.finished(&again).await;
+    assert_eq!(
+        (&task["state"], &task["attempt"], &task["output"]["stdout"]),
+        (&json!("succeeded"), &json!(2), &result_of(&pids[1]))
+    );
+    assert_eq!(runs(&fleet, "once").len(), 1);
+    first.kill();
+    // The broker still waits for what it lent to the host.
+    drop((store, broker));
+    fleet.is_idle().await;
+    drop(second);
+}
+
+#[tokio::test]
 #[expect(clippy::print_stderr, reason = "how long it took shall be seen")]
 async fn kill_9_of_an_executor_is_noticed_in_about_a_second() {
     let fleet = Fleet::begin().await;

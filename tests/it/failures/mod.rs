@@ -3,6 +3,7 @@
 //! | what fails | test |
 //! | --- | --- |
 //! | `kill -9` of an executor in the middle of a task | `executors::kill_9_of_an_executor_in_the_middle_of_a_task` |
+//! | the host of an executor: nobody closes its connections | `executors::host_of_an_executor_loses_its_power` |
 //! | an executor frozen past its lease, then continued | `executors::executor_frozen_past_its_lease_then_continued` |
 //! | its broker connection | `connections::executor_s_broker_connection_cut_its_store_connection_alive` |
 //! | its store connection | `connections::its_store_connection_cut` |

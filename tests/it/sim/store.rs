@@ -7,16 +7,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use longshore::domain::{
-    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, Firing, HistoryEntry,
-    LogChunk, LogPosition, NewSignal, NewTask, Operator, Progress, QueueName, QueueRecord,
-    ScheduleName, ScheduleRecord, ScheduleSpec, Settlement, Step, StepName, StepProgress,
-    StepRecord, Task, TaskId, Verb, Violation,
+    ActionName, Attempt, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, Firing,
+    HistoryEntry, LogChunk, LogPosition, NewSignal, NewTask, Operator, Progress, QueueName,
+    QueueRecord, ScheduleName, ScheduleRecord, ScheduleSpec, Settlement, Step, StepName,
+    StepProgress, StepRecord, Task, TaskId, Verb, Violation,
 };
 use longshore::store::{
-    Below, Cancelled, Due, Fired, Glance, IdleFound, IdleLook, List, Listed, Operated, Overview,
-    Recorded, Renewal, ScheduleCreated, ScheduleList, SchedulesListed, Settled, Signalled, Spawn,
-    Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver, TookSignal,
-    Triggered,
+    Below, CancelSpawned, Cancelled, Due, Fired, Glance, IdleFound, IdleLook, List, Listed,
+    Operated, Overview, Recorded, Renewal, ScheduleCreated, ScheduleList, SchedulesListed, Settled,
+    Signalled, Spawn, Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver,
+    TookSignal, Triggered,
 };
 
 use super::hub::Hub;
@@ -285,8 +285,13 @@ impl Store for SimStore {
         self.read("glance", self.store().glance(lease_left)).await
     }
 
-    async fn put_on_trial(&self, executor: ExecutorId, task: TaskId) -> Result<(), StoreError> {
-        let call = self.store().put_on_trial(executor, task);
+    async fn put_on_trial(
+        &self,
+        executor: ExecutorId,
+        task: TaskId,
+        attempt: Attempt,
+    ) -> Result<(), StoreError> {
+        let call = self.store().put_on_trial(executor, task, attempt);
         self.read("put_on_trial", call).await
     }
 
@@ -458,15 +463,15 @@ impl Store for SimStore {
             .await
     }
 
-    async fn cancel_below(
+    async fn cancel_spawned(
         &self,
-        task: TaskId,
-        name: Option<&StepName>,
-        reason: &str,
+        executor: ExecutorId,
+        wish: &CancelSpawned,
         limit: usize,
-    ) -> Result<Below, StoreError> {
-        let call = self.store().cancel_below(task, name, reason, limit);
-        self.call("cancel_below", call, below).await
+    ) -> Result<Option<Below>, StoreError> {
+        let call = self.store().cancel_spawned(executor, wish, limit);
+        let note = |hub: &Hub, answer: &Option<Below>| below(hub, answer.as_ref()?);
+        self.call("cancel_spawned", call, note).await
     }
 
     async fn clear_below(&self, limit: usize) -> Result<Below, StoreError> {

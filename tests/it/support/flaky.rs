@@ -7,16 +7,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use longshore::domain::{
-    ActionName, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, Firing, HistoryEntry,
-    LogChunk, LogPosition, NewSignal, NewTask, Operator, Progress, QueueName, QueueRecord,
-    ScheduleName, ScheduleRecord, ScheduleSpec, Settlement, Step, StepName, StepRecord, Task,
-    TaskId, Verb, Violation,
+    ActionName, Attempt, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, Firing,
+    HistoryEntry, LogChunk, LogPosition, NewSignal, NewTask, Operator, Progress, QueueName,
+    QueueRecord, ScheduleName, ScheduleRecord, ScheduleSpec, Settlement, Step, StepName,
+    StepRecord, Task, TaskId, Verb, Violation,
 };
 use longshore::store::{
-    Below, Cancelled, Due, Fired, Glance, IdleFound, IdleLook, List, Listed, Operated, Overview,
-    Recorded, Renewal, ScheduleCreated, ScheduleList, SchedulesListed, Settled, Signalled, Spawn,
-    Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver, TookSignal,
-    Triggered,
+    Below, CancelSpawned, Cancelled, Due, Fired, Glance, IdleFound, IdleLook, List, Listed,
+    Operated, Overview, Recorded, Renewal, ScheduleCreated, ScheduleList, SchedulesListed, Settled,
+    Signalled, Spawn, Spawned, Store, StoreError, StoreIdentity, Submitted, TakeSignal, TakenOver,
+    TookSignal, Triggered,
 };
 
 /// A store whose answers get lost, as often as a test says.
@@ -25,6 +25,8 @@ pub(crate) struct Flaky {
     store: Arc<dyn Store>,
     /// Shared with the stores apart.
     losing: Arc<Mutex<VecDeque<&'static str>>>,
+    /// Of which method none comes. Shared with the stores apart.
+    losing_all: Arc<Mutex<Option<&'static str>>>,
     /// How often each method was called. Shared with the stores apart.
     calls: Arc<Mutex<BTreeMap<String, usize>>>,
 }
@@ -34,6 +36,7 @@ impl Flaky {
         Arc::new(Self {
             store,
             losing: Arc::default(),
+            losing_all: Arc::default(),
             calls: Arc::default(),
         })
     }
@@ -41,6 +44,16 @@ impl Flaky {
     /// The answer to the next call of `method` that has one to give gets lost.
     pub(crate) fn lose(&self, method: &'static str) {
         self.losing.lock().unwrap().push_back(method);
+    }
+
+    /// Every answer to `method` gets lost from now on.
+    pub(crate) fn lose_all(&self, method: &'static str) {
+        *self.losing_all.lock().unwrap() = Some(method);
+    }
+
+    /// The answers to what [`Flaky::lose_all`] named come again.
+    pub(crate) fn lose_no_more(&self) {
+        *self.losing_all.lock().unwrap() = None;
     }
 
     /// Whether everything that was to get lost is.
@@ -61,8 +74,12 @@ impl Flaky {
     fn pass<T>(&self, method: &str, answer: Result<T, StoreError>) -> Result<T, StoreError> {
         self.count(method);
         let mut losing = self.losing.lock().unwrap();
-        if answer.is_ok() && losing.front() == Some(&method) {
+        let is_next = losing.front() == Some(&method);
+        if answer.is_ok() && is_next {
             losing.pop_front();
+        }
+        let is_lost = is_next || *self.losing_all.lock().unwrap() == Some(method);
+        if answer.is_ok() && is_lost {
             return Err(StoreError::Unavailable {
                 reason: format!("the answer to `{method}` is lost"),
             });
@@ -158,6 +175,7 @@ impl Store for Flaky {
         Arc::new(Self {
             store: self.store.apart(),
             losing: Arc::clone(&self.losing),
+            losing_all: Arc::clone(&self.losing_all),
             calls: Arc::clone(&self.calls),
         })
     }
@@ -184,8 +202,13 @@ impl Store for Flaky {
         self.pass("glance", self.store.glance(lease_left).await)
     }
 
-    async fn put_on_trial(&self, executor: ExecutorId, task: TaskId) -> Result<(), StoreError> {
-        let answer = self.store.put_on_trial(executor, task).await;
+    async fn put_on_trial(
+        &self,
+        executor: ExecutorId,
+        task: TaskId,
+        attempt: Attempt,
+    ) -> Result<(), StoreError> {
+        let answer = self.store.put_on_trial(executor, task, attempt).await;
         self.pass("put_on_trial", answer)
     }
 
@@ -302,15 +325,14 @@ impl Store for Flaky {
         self.pass("spawned", answer)
     }
 
-    async fn cancel_below(
+    async fn cancel_spawned(
         &self,
-        task: TaskId,
-        name: Option<&StepName>,
-        reason: &str,
+        executor: ExecutorId,
+        wish: &CancelSpawned,
         limit: usize,
-    ) -> Result<Below, StoreError> {
-        let answer = self.store.cancel_below(task, name, reason, limit).await;
-        self.pass("cancel_below", answer)
+    ) -> Result<Option<Below>, StoreError> {
+        let answer = self.store.cancel_spawned(executor, wish, limit).await;
+        self.pass("cancel_spawned", answer)
     }
 
     async fn clear_below(&self, limit: usize) -> Result<Below, StoreError> {

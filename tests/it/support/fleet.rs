@@ -186,10 +186,30 @@ impl Fleet {
         full.collect()
     }
 
-    /// Waits until every queue is empty.
+    /// Waits until every queue is empty, and the audit of everything finds nothing: the end of most tests.
     pub(crate) async fn is_idle(&self) {
         let messages = async || self.messages();
         eventually("all queues are empty", messages, |full| *full == json!([])).await;
+        eventually(
+            "the audit finds nothing",
+            async || self.audit().await,
+            |found| found.as_array().is_some_and(Vec::is_empty),
+        )
+        .await;
+    }
+
+    /// What an operator's audit of everything finds, the broker's counts held against it.
+    pub(crate) async fn audit(&self) -> Value {
+        let arguments = ["audit", "--all", "-o", "json"];
+        let mut command = self.command("longshore-admin", &arguments, Way::default());
+        let management = self.vhost.rabbit.management();
+        command.env("LONGSHORE_BROKER_MANAGEMENT_URL", management);
+        command.stdout(Stdio::piped());
+        let output = tokio::process::Command::from(command)
+            .output()
+            .await
+            .unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
     }
 
     fn start(&self, role: &str, name: &str, arguments: &[&str], way: Way<'_>) -> Process {

@@ -4,8 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore::domain::{Ending, Failure, Submission, TaskId, TaskState};
-use longshore::store::Settled;
+use jiff::Timestamp;
+use longshore::domain::{
+    Attempt, Ending, Failure, LogChunk, LogPosition, LogStream, StepName, Submission, TaskId,
+    TaskState,
+};
+use longshore::store::{CancelSpawned, Settled};
 
 use super::World;
 use super::world::{
@@ -235,6 +239,60 @@ pub(crate) async fn a_stale_token_changes_nothing(world: &World) {
         stored(&world.settle(other, task, 2, succeeded()).await),
         TaskState::Succeeded
     );
+}
+
+pub(crate) async fn whatever_a_stale_attempt_writes_changes_nothing(world: &World) {
+    let (former, parent) = world.running(echo()).await;
+    let subtasks = world.spawned(former, parent, 2).await;
+    drop(world.settle(former, parent, 1, Ending::Released).await);
+    let (owner, other) = (world.executor().await, world.executor().await);
+    world.claim(owner, &[parent]).await;
+    let chunk = |attempt, text: &str| LogChunk {
+        task: parent,
+        position: LogPosition {
+            attempt: Attempt(attempt),
+            offset: 0,
+        },
+        stream: LogStream::Log,
+        at: Timestamp::UNIX_EPOCH,
+        text: text.to_owned(),
+    };
+    let chunks = [chunk(1, "late"), chunk(2, "now"), chunk(3, "future")];
+    world.store.append_logs(&chunks).await.unwrap();
+    let logs = world.store.logs(parent, None, 9).await.unwrap();
+    assert_eq!(logs, [chunks[1].clone()]);
+
+    let cancel = async |executor, attempt| {
+        let wish = CancelSpawned {
+            parent,
+            attempt: Attempt(attempt),
+            name: StepName::new("parts").unwrap(),
+            reason: "no more".to_owned(),
+        };
+        let cancelled = world.store.cancel_spawned(executor, &wish, 9).await;
+        cancelled.unwrap()
+    };
+    for (who, attempt) in [(former, 1), (owner, 1), (owner, 3), (other, 2)] {
+        assert_eq!(cancel(who, attempt).await, None, "{who} {attempt}");
+        assert_eq!(world.task(subtasks[0]).await.state, TaskState::Ready);
+    }
+    let below = cancel(owner, 2).await.unwrap();
+    assert_eq!(below.cancelled.len(), 2, "{below:?}");
+
+    // Twice suspected: were it known to be on trial, it would be charged.
+    for (who, attempt) in [(owner, 1), (other, 2)] {
+        world
+            .store
+            .put_on_trial(who, parent, Attempt(attempt))
+            .await
+            .unwrap();
+    }
+    let neighbour = world.ready(1).await;
+    world.claim(owner, &neighbour).await;
+    let ends_at = world.store.lease_end(owner).await.unwrap().unwrap();
+    assert!(world.store.end_lease(owner, ends_at).await.unwrap());
+    drop(world.store.take_over(None, 9).await.unwrap());
+    assert_eq!(world.task(parent).await.crashes, 0, "nobody was on trial");
 }
 
 pub(crate) async fn a_batch_of_settlements_is_answered_in_order(world: &World) {

@@ -55,7 +55,11 @@ pub(crate) async fn a_task_on_trial_is_charged_and_its_neighbours_are_not(world:
     assert!(world.task(tasks[1]).await.is_suspect());
     let executor = world.executor().await;
     world.claim(executor, &tasks).await;
-    world.store.put_on_trial(executor, tasks[1]).await.unwrap();
+    world
+        .store
+        .put_on_trial(executor, tasks[1], Attempt(3))
+        .await
+        .unwrap();
     // In batches smaller than the number of its tasks: who is to blame is not forgotten in between.
     let ends_at = world.store.lease_end(executor).await.unwrap().unwrap();
     assert!(world.store.end_lease(executor, ends_at).await.unwrap());
@@ -71,7 +75,11 @@ pub(crate) async fn a_trial_that_ended_before_the_crash_blames_nobody(world: &Wo
     let tasks = world.ready(3).await;
     let executor = world.executor().await;
     world.claim(executor, &tasks).await;
-    world.store.put_on_trial(executor, tasks[0]).await.unwrap();
+    world
+        .store
+        .put_on_trial(executor, tasks[0], Attempt(1))
+        .await
+        .unwrap();
     drop(
         world
             .settle(executor, tasks[0], 1, super::world::succeeded())

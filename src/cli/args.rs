@@ -101,7 +101,7 @@ pub(super) enum Command {
         #[command(subcommand)]
         verb: WorkflowVerb,
     },
-    /// Creates and lists queues.
+    /// Creates, lists, pauses and resumes queues.
     Queue {
         #[command(subcommand)]
         verb: QueueVerb,
@@ -512,6 +512,26 @@ pub(super) enum QueueVerb {
     },
     /// Lists queues and what waits in them.
     List,
+    /// Lets the tasks of a queue wait: what runs goes on, and no other begins until it is resumed.
+    ///
+    /// Tasks are submitted, scheduled and cancelled as ever. Executors hear of it with their next heartbeat, within 5
+    /// seconds.
+    #[command(after_help = "Examples:\n  \
+        longshore queue pause bulk           # before a migration of what its tasks write to\n  \
+        longshore queue list                 # who has paused what\n  \
+        longshore queue resume bulk")]
+    Pause {
+        /// Its name.
+        name: String,
+        /// Who does it, for whoever asks later; `USER@HOST` unless it is said.
+        #[arg(long, value_name = "NAME")]
+        by: Option<String>,
+    },
+    /// Lets the tasks of a paused queue go on, within 5 seconds.
+    Resume {
+        /// Its name.
+        name: String,
+    },
 }
 
 #[derive(Debug, Args)]

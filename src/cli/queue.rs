@@ -5,7 +5,8 @@ use super::complaint::Complaint;
 use super::output::Output;
 use super::process;
 use super::status::ExitStatus;
-use crate::domain::QueueName;
+use crate::config::env;
+use crate::domain::{Operator, QueueName};
 use crate::wire::QueueJson;
 
 pub(super) async fn run(
@@ -29,7 +30,7 @@ pub(super) async fn run(
             let queues: Vec<QueueJson> =
                 store.queues().await?.iter().map(QueueJson::from).collect();
             output.rows(
-                &["QUEUE", "SCHEDULED", "READY", "RUNNING"],
+                &["QUEUE", "SCHEDULED", "READY", "RUNNING", "PAUSED"],
                 &queues,
                 |queue| {
                     vec![
@@ -37,11 +38,50 @@ pub(super) async fn run(
                         queue.scheduled.to_string(),
                         queue.ready.to_string(),
                         queue.running.to_string(),
+                        paused(queue),
                     ]
                 },
             )?;
             store.close().await;
         }
+        QueueVerb::Pause { name, by } => {
+            let queue = QueueName::new(&name)?;
+            let by = match by {
+                Some(name) => Operator::new(&name)?,
+                None => env::operator(),
+            };
+            let store = config.store.address()?.open().await?;
+            let is_there = store.pause_queue(&queue, &by).await;
+            store.close().await;
+            is_there_or(is_there?, &queue)?;
+            output.say(&format!(
+                "the queue `{queue}` is paused: what runs goes on, and within 5 s no other task begins"
+            ));
+        }
+        QueueVerb::Resume { name } => {
+            let queue = QueueName::new(&name)?;
+            let store = config.store.address()?.open().await?;
+            let is_there = store.resume_queue(&queue).await;
+            store.close().await;
+            is_there_or(is_there?, &queue)?;
+            output.say(&format!("the queue `{queue}` goes on, within 5 s"));
+        }
     }
     Ok(ExitStatus::Done)
+}
+
+/// By whom, and since when.
+fn paused(queue: &QueueJson) -> String {
+    match (&queue.paused_by, queue.paused_at) {
+        (Some(by), Some(at)) => format!("by {by} at {at}"),
+        _ => String::new(),
+    }
+}
+
+fn is_there_or(is_there: bool, queue: &QueueName) -> Result<(), Complaint> {
+    if is_there {
+        return Ok(());
+    }
+    Err(Complaint::failed(format!("there is no queue `{queue}`"))
+        .with_hint("`longshore queue list` shows those that there are"))
 }

@@ -25,13 +25,12 @@ impl Client {
         let task = self.task(task).await?;
         let store = self.store();
         // What concerns a `ready` task only costs a look at many others.
-        let (ahead, running) = if task.state == TaskState::Ready {
+        let (ahead, queue) = if task.state == TaskState::Ready {
             let queues = store.queues().await?;
             let queue = queues.into_iter().find(|queue| queue.name == task.queue);
-            let running = queue.map_or(0, |queue| queue.running);
-            (store.ahead(task.id, AHEAD_MAX).await?, running)
+            (store.ahead(task.id, AHEAD_MAX).await?, queue)
         } else {
-            (0, 0)
+            (0, None)
         };
         let (fan_outs, wakes_at) = self.waits_of(&task).await?;
         let circumstances = Circumstances {
@@ -39,7 +38,8 @@ impl Client {
             wakes_at,
             executors: store.executors().await?,
             ahead,
-            running,
+            running: queue.as_ref().map_or(0, |queue| queue.running),
+            paused: queue.and_then(|queue| queue.paused),
             announcements: self.announcements(),
             now: store.identity().await?.now, // Last, so that nothing above happened after it.
         };

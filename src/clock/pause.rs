@@ -63,6 +63,17 @@ mod tests {
     use crate::clock::SystemClock;
 
     #[test]
+    fn a_whole_fleet_that_lost_the_same_server_does_not_come_back_at_once() {
+        let first = |_| Pauses::new(&SystemClock::shared()).next();
+        let mut firsts: Vec<Duration> = (0..100).map(first).collect();
+        firsts.sort();
+        firsts.dedup();
+        assert!(firsts.len() > 90, "{firsts:?}");
+        let spread = firsts[firsts.len() - 1].saturating_sub(firsts[0]);
+        assert!(spread > FIRST / 2, "{spread:?}");
+    }
+
+    #[test]
     fn pauses_grow_to_their_bound_and_begin_again_after_a_success() {
         let mut pauses = Pauses::new(&SystemClock::shared());
         assert!(pauses.next() <= Duration::from_millis(150));

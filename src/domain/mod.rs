@@ -44,7 +44,7 @@ pub use names::{
 };
 pub use payload::{Payload, PayloadError, PayloadLimits};
 pub use progress::Progress;
-pub use queue::QueueRecord;
+pub use queue::{QueuePause, QueueRecord};
 pub use retry::{RetryError, RetryPolicy};
 pub use schedule::{
     CatchUp, Cron, CronError, Firing, FiringState, Overlap, Plan, SCHEDULE_LABEL, ScheduleError,

@@ -3,6 +3,7 @@
 //! * A silent queue: whoever has nothing else to do looks for what has been ready for a while.
 //! * A queue that is never silent: it is first in, first out, so what became ready long before what is being delivered just
 //!   now has lost its announcement (the watermark).
+//! * An executor that was lost: until the broker has noticed, it lends to the dead, what is taken over included.
 //! * No broker: everything is found here.
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use super::slots::{QueueSlots, Slot};
 use super::{Shared, attempt};
 use crate::background::Background;
 use crate::broker::Health;
+use crate::clock::passed;
 use crate::domain::limits::{BATCH_MAX, TREE_MAX};
 use crate::domain::{Task, TaskId};
 use crate::store::{IdleLook, IdleResume, StoreError};
@@ -22,6 +24,9 @@ use crate::store::{IdleLook, IdleResume, StoreError};
 /// How long a queue must be silent, and a task ready, before the store is searched: an announcement that is
 /// merely under way must not be raced.
 const SILENCE: Duration = Duration::from_secs(3);
+
+/// How long after an executor was found lost the store is searched, and a task ready: the living shall hear of it first.
+const SILENCE_AFTER_LOSS: Duration = Duration::from_secs(1);
 
 /// How long before what is delivered just now a task must have become ready to count as lost.
 const LAG: Duration = Duration::from_secs(10);
@@ -78,24 +83,50 @@ struct Row {
 
 /// Looks for ready tasks of one queue until the intake stops.
 pub(super) async fn look(shared: Arc<Shared>, slots: Arc<QueueSlots>, background: Background) {
-    let mut search = Search {
-        slots: Arc::clone(&slots),
-        row: None,
-        searched_to: None,
-        whole_at: None,
-    };
+    let mut search = Search::of(&slots);
+    let (mut losses, mut hears_of_losses, mut after_loss) = (shared.losses.clone(), true, None);
     loop {
+        let was_paused = slots.is_paused();
+        if was_paused {
+            tokio::select! {
+                biased;
+                () = background.stopping() => return,
+                () = slots.resumed() => {}
+            }
+            // What was announced meanwhile and forgotten may be of any age.
+            search = Search::of(&slots);
+        }
         let has_broker = matches!(*shared.broker.health().borrow(), Health::Up)
             && shared.broker.promises().announces;
-        let pause = pause(&shared, &slots, has_broker);
+        let pause = pause(has_broker, *shared.fleet.borrow(), slots.busy());
+        let pause = pause.mul_f64(0.5 + shared.clock.chance());
         // While there is more it goes on as soon as there is room: a lost backlog is worked off at full speed.
-        let slot = tokio::select! {
+        let (slot, is_due) = tokio::select! {
             biased;
             () = background.stopping() => return,
-            slot = slots.slot(), if search.row.is_some() => slot,
-            () = shared.clock.sleep(pause) => None,
+            () = std::future::ready(()), if was_paused => (None, true),
+            slot = slots.slot(), if search.row.is_some() => (slot, false),
+            () = passed(after_loss.as_mut()) => {
+                after_loss = None;
+                (None, true)
+            }
+            changed = losses.changed(), if hears_of_losses => {
+                hears_of_losses = changed.is_ok(); // Not when housekeeping has ended.
+                after_loss = hears_of_losses.then(|| shared.clock.sleep(SILENCE_AFTER_LOSS));
+                continue;
+            }
+            () = shared.clock.sleep(pause) => (None, false),
         };
-        if let Err(error) = search.look(&shared, slot, has_broker).await {
+        if slots.is_paused() {
+            continue;
+        }
+        let looked = if is_due && has_broker {
+            let room = search.room(None);
+            search.take(&shared, room, SILENCE_AFTER_LOSS, None).await
+        } else {
+            search.look(&shared, slot, has_broker).await
+        };
+        if let Err(error) = looked {
             tracing::debug!(error = %error, "The look for ready tasks failed; it is repeated soon");
             shared.doubt.notify_one();
             search.row = None;
@@ -104,18 +135,13 @@ pub(super) async fn look(shared: Arc<Shared>, slots: Arc<QueueSlots>, background
     }
 }
 
-/// How long until the next look.
-fn pause(shared: &Shared, slots: &QueueSlots, has_broker: bool) -> Duration {
-    let fleet = *shared.fleet.borrow();
-    let pause = if has_broker {
-        INTERVAL * fleet.clamp(1, FLEET_MAX)
-    } else {
-        #[expect(clippy::cast_precision_loss, reason = "slots are few")]
-        let busy = 1.0 - slots.free() as f64 / slots.count().max(1) as f64;
-        let fleet = (f64::from(fleet) / FLEET_WITHOUT_BROKER).max(1.0);
-        INTERVAL_WITHOUT_BROKER.mul_f64((1.0 + BUSY_FACTOR * busy) * fleet)
-    };
-    pause.mul_f64(0.5 + shared.clock.chance())
+/// How long until the next look of one in a fleet of so many, of whose slots the share `busy` is taken.
+fn pause(has_broker: bool, fleet: u32, busy: f64) -> Duration {
+    if has_broker {
+        return INTERVAL * fleet.clamp(1, FLEET_MAX);
+    }
+    let fleet = (f64::from(fleet) / FLEET_WITHOUT_BROKER).max(1.0);
+    INTERVAL_WITHOUT_BROKER.mul_f64((1.0 + BUSY_FACTOR * busy) * fleet)
 }
 
 /// Finds what the store gave this executor without its knowledge, whenever there is reason to think so.
@@ -184,6 +210,16 @@ fn confirm(shared: &Arc<Shared>, task: TaskId, hold: Hold, slot: Slot) {
 }
 
 impl Search {
+    /// A search that begins at the beginning.
+    fn of(slots: &Arc<QueueSlots>) -> Self {
+        Self {
+            slots: Arc::clone(slots),
+            row: None,
+            searched_to: None,
+            whole_at: None,
+        }
+    }
+
     /// One look, for `slot` or for whatever room there is.
     async fn look(
         &mut self,
@@ -293,4 +329,45 @@ impl Search {
 fn without_delivery(mut slot: Slot) -> Slot {
     slot.let_go_of_delivery();
     slot
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks a second of a whole fleet.
+    fn rate(has_broker: bool, fleet: u32, busy: f64) -> f64 {
+        f64::from(fleet) / pause(has_broker, fleet, busy).as_secs_f64()
+    }
+
+    fn is(rate: f64, expected: f64) {
+        assert!((rate - expected).abs() < 1e-9, "{rate}, not {expected}");
+    }
+
+    #[test]
+    fn a_fleet_with_a_broker_looks_as_often_as_one() {
+        for fleet in [1, 2, FLEET_MAX] {
+            is(rate(true, fleet, 0.0), 0.2);
+        }
+        assert_eq!(pause(true, 0, 0.0), INTERVAL, "of whom nobody knows yet");
+        // Alone in serving its queue, an executor still looks every minute.
+        assert_eq!(pause(true, 1000, 1.0), Duration::from_mins(1));
+    }
+
+    #[test]
+    fn without_a_broker_the_rate_falls_with_what_is_running() {
+        is(rate(false, 1, 0.0), 4.0);
+        is(rate(false, 1, 0.5), 4.0 / 4.5);
+        is(rate(false, 1, 1.0), 0.5);
+        let busy: Vec<Duration> = (0..=10)
+            .map(|tenth| pause(false, 3, f64::from(tenth) / 10.0))
+            .collect();
+        assert!(busy.is_sorted_by(|one, next| one < next), "{busy:?}");
+    }
+
+    #[test]
+    fn without_a_broker_a_large_fleet_does_not_look_more_often_than_a_small_one() {
+        is(rate(false, 8, 0.0), 32.0);
+        is(rate(false, 100, 0.0), 32.0);
+    }
 }

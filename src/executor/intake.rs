@@ -76,6 +76,9 @@ async fn take(shared: &Arc<Shared>, slots: &Arc<QueueSlots>, delivery: Delivery)
     if !knows(shared, &event) {
         return delivery.ack(); // Left `ready`: an executor that knows its action finds it by the idle look.
     }
+    if slots.is_paused() {
+        return delivery.ack(); // Left `ready`: it is found when the queue goes on.
+    }
     let hold = tokio::select! {
         biased;
         hold = shared.running.hold_soon(event.task) => hold,

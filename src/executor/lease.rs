@@ -156,8 +156,15 @@ async fn fence(shared: &Arc<Shared>, mut renewed: watch::Receiver<Duration>) {
 
 async fn renew(shared: &Arc<Shared>, store: &Arc<dyn Store>) -> Result<(), StoreError> {
     match store.renew(shared.id, LEASE_DURATION).await? {
-        Renewal::Held { cancels, fleet } => {
+        Renewal::Held {
+            cancels,
+            fleet,
+            paused,
+        } => {
             shared.fleet.send_replace(fleet);
+            for (name, slots) in &shared.queues {
+                slots.set_paused(paused.contains(name));
+            }
             for (task, reason) in cancels {
                 shared.running.stop(task, Stop::Cancelled(reason));
             }

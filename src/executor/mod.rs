@@ -46,7 +46,7 @@ use crate::clock::{Clock, Pauses};
 use crate::domain::limits::LEASE_DURATION;
 use crate::domain::{
     ExecutorId, ExecutorName, ExecutorRecord, ExecutorState, LogChunk, PayloadLimits, Progress,
-    QueueName, Slots, TaskId,
+    QueueName, QueueRecord, Slots, TaskId,
 };
 use crate::store::{Below, GroupCommit, Grouped, Store, StoreError};
 pub use drain::Drained;
@@ -85,6 +85,8 @@ pub struct ExecutorParts {
     pub registry: Registry,
     /// Told when something was scheduled, so that housekeeping looks when the next task is due.
     pub scheduled: Arc<Notify>,
+    /// Changes when the housekeeping of this process has found executors lost: what was lent to them is to be looked for.
+    pub losses: watch::Receiver<()>,
     /// Where its work goes on, until it shall stop.
     pub background: Background,
     /// Where its last words go on, until they are said.
@@ -160,6 +162,8 @@ struct Shared {
     /// Cancelled when what still runs is dropped where it stands.
     abandoned: CancellationToken,
     scheduled: Arc<Notify>,
+    losses: watch::Receiver<()>,
+    queues: BTreeMap<QueueName, Arc<QueueSlots>>,
     limits: PayloadLimits,
 }
 
@@ -242,10 +246,11 @@ impl Executor {
             clock,
             registry,
             scheduled,
+            losses,
             background,
             carriers,
         } = parts;
-        make_queues(&store, &broker, &settings).await?;
+        let known = make_queues(&store, &broker, &settings).await?;
         let id = ExecutorId::new(clock.now(), clock.random());
         let record = record(id, &settings, &registry, &clock);
         let entered_at = clock.monotonic(); // Not the time of the answer: the store counts from before that.
@@ -279,9 +284,11 @@ impl Executor {
             drain_asked: CancellationToken::new(),
             abandoned: CancellationToken::new(),
             scheduled,
+            losses,
+            queues: queues(&settings.slots, &known),
             limits,
         });
-        let queues = queues(&settings.slots);
+        let queues = shared.queues.clone();
         let local = Local {
             shared: Arc::clone(&shared),
             queues: queues.clone(),
@@ -401,9 +408,11 @@ impl Executor {
 }
 
 /// The slots of each queue.
-fn queues(slots: &Slots) -> BTreeMap<QueueName, Arc<QueueSlots>> {
+fn queues(slots: &Slots, known: &[QueueRecord]) -> BTreeMap<QueueName, Arc<QueueSlots>> {
     let queue = |(queue, count): (&QueueName, &u16)| {
         let slots = QueueSlots::new(queue.clone(), *count);
+        let is_paused = |known: &QueueRecord| known.name == *queue && known.paused.is_some();
+        slots.set_paused(known.iter().any(is_paused));
         (queue.clone(), Arc::new(slots))
     };
     slots.iter().map(queue).collect()
@@ -436,11 +445,12 @@ fn progress(
     })
 }
 
+/// Sees to it that the queues are there; answers with all that were known.
 async fn make_queues(
     store: &Arc<dyn Store>,
     broker: &Arc<dyn Broker>,
     settings: &ExecutorSettings,
-) -> Result<(), StartError> {
+) -> Result<Vec<QueueRecord>, StartError> {
     let known = store.queues().await?;
     for queue in settings.slots.keys() {
         let exists = known.iter().any(|record| record.name == *queue);
@@ -454,7 +464,7 @@ async fn make_queues(
             });
         }
     }
-    Ok(())
+    Ok(known)
 }
 
 fn record(

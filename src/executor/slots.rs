@@ -46,6 +46,8 @@ pub(super) struct Lent {
     without_delivery: u16,
     /// Deliveries beyond the slots, while tasks are short.
     ahead: u16,
+    /// Whether the queue is paused: then nothing is lent.
+    is_paused: bool,
 }
 
 /// A slot in use; free again when dropped.
@@ -65,6 +67,7 @@ impl QueueSlots {
             lent: watch::Sender::new(Lent {
                 without_delivery: 0,
                 ahead: 0,
+                is_paused: false,
             }),
             pace: Mutex::new(LONG * 2), // Until it is measured.
             delivered_at: watch::Sender::new(Duration::ZERO),
@@ -76,14 +79,15 @@ impl QueueSlots {
         &self.queue
     }
 
-    /// How many slots there are.
-    pub(super) fn count(&self) -> usize {
-        self.count.into()
-    }
-
     /// Slots that are free now.
     pub(super) fn free(&self) -> usize {
         self.free.available_permits()
+    }
+
+    /// The share of the slots that is taken, from 0 to 1.
+    #[expect(clippy::cast_precision_loss, reason = "slots are few")]
+    pub(super) fn busy(&self) -> f64 {
+        1.0 - self.free() as f64 / f64::from(self.count.max(1))
     }
 
     /// How many deliveries the broker may lend: one for each slot whose task could hold one, and some more while tasks are
@@ -92,7 +96,7 @@ impl QueueSlots {
         let lent = *self.lent.borrow();
         let own = self.count - lent.without_delivery.min(self.count);
         // With every slot taken by what holds no delivery nothing goes on soon, however short it was.
-        if own == 0 {
+        if own == 0 || lent.is_paused {
             0
         } else {
             own.saturating_add(lent.ahead)
@@ -102,6 +106,37 @@ impl QueueSlots {
     /// Resolves when the credit may have changed since it was last looked at.
     pub(super) fn credit_changes(&self) -> watch::Receiver<Lent> {
         self.lent.subscribe()
+    }
+
+    /// Whether the queue is paused: no task of it may begin.
+    pub(super) fn is_paused(&self) -> bool {
+        self.lent.borrow().is_paused
+    }
+
+    /// The queue is paused, or its pause is over.
+    pub(super) fn set_paused(&self, is_paused: bool) {
+        let changes = self.lent.send_if_modified(|lent| {
+            let changes = lent.is_paused != is_paused;
+            lent.is_paused = is_paused;
+            changes
+        });
+        if changes && is_paused {
+            tracing::info!(
+                "The queue `{}` is paused: no task of it begins here",
+                self.queue
+            );
+        } else if changes {
+            tracing::info!("The queue `{}` goes on", self.queue);
+        }
+    }
+
+    /// Returns when the queue is not paused.
+    ///
+    /// Cancel safe.
+    pub(super) async fn resumed(&self) {
+        let mut lent = self.lent.subscribe();
+        // The sender is this value's own.
+        drop(lent.wait_for(|lent| !lent.is_paused).await);
     }
 
     /// The action of a task that had a delivery took so long.
@@ -141,6 +176,9 @@ impl QueueSlots {
     /// A slot that is free now, for a task that comes without a delivery and is soon over: the credit stays as it is. One
     /// that takes longer lets go ([`Slot::let_go_of_delivery`]).
     pub(super) fn free_slot(self: &Arc<Self>) -> Option<Slot> {
+        if self.is_paused() {
+            return None;
+        }
         let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
         Some(self.taken(permit))
     }

@@ -9,7 +9,7 @@ mod schedules;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::background::Background;
 use crate::broker::{Broker, BrokerError, Health, Outgoing, Source};
@@ -55,6 +55,8 @@ pub struct HousekeepingParts {
     pub clock: Arc<dyn Clock>,
     /// Tells it to look again.
     pub scheduled: Arc<Notify>,
+    /// Told when executors were found lost.
+    pub losses: watch::Sender<()>,
 }
 
 /// Keeps the house of a store.
@@ -83,6 +85,7 @@ struct House {
     broker: Arc<dyn Broker>,
     outgoing: Outgoing,
     clock: Arc<dyn Clock>,
+    losses: watch::Sender<()>,
     /// When the store has answered; on the process's monotonic clock.
     answers: Mutex<Option<Answers>>,
     /// When it last did not; on the same clock.
@@ -122,12 +125,14 @@ impl Housekeeper {
             outgoing,
             clock,
             scheduled,
+            losses,
         } = parts;
         let house = House {
             store,
             broker,
             outgoing,
             clock,
+            losses,
             answers: Mutex::default(),
             failed_at: Mutex::default(),
             judging: Arc::new(Semaphore::new(1)),
@@ -342,6 +347,9 @@ impl House {
         }
         for facts in &taken.released {
             self.outgoing.announce(EventKind::Released, facts).await;
+        }
+        if !taken.lost.is_empty() {
+            self.losses.send_replace(());
         }
         let count = taken.released.len() + taken.ended.len() + taken.cancelled.len();
         if count > 0 {

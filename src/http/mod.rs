@@ -5,6 +5,7 @@ mod follow;
 mod health;
 mod origin;
 mod problem;
+mod queues;
 mod request;
 mod schedules;
 mod signals;
@@ -70,7 +71,9 @@ pub fn router(app: App) -> Router {
         .route("/v1/tasks/{id}/skip", post(verbs::skip))
         .route("/v1/tasks/{id}/retry", post(verbs::retry))
         .route("/v1/tasks/{id}/abandon", post(verbs::abandon))
-        .route("/v1/queues", get(tasks::queues))
+        .route("/v1/queues", get(queues::list))
+        .route("/v1/queues/{name}/pause", post(queues::pause))
+        .route("/v1/queues/{name}/resume", post(queues::resume))
         .route("/v1/executors", get(tasks::executors))
         .route("/v1/schedules", post(schedules::create))
         .route("/v1/schedules", get(schedules::list))

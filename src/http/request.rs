@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::Problem;
 use crate::domain::limits::{PAGE_DEFAULT, PAGE_MAX};
-use crate::domain::{IdError, ScheduleName, TaskId};
+use crate::domain::{IdError, QueueName, ScheduleName, TaskId};
 use crate::wire::nearest;
 
 /// The task that the path names.
@@ -41,6 +41,23 @@ impl<S: Send + Sync> FromRequestParts<S> for NamedSchedule {
         let Path(text) =
             path.map_err(|_| Problem::bad_request("not a name of a schedule: it is not UTF-8"))?;
         let name = ScheduleName::new(&text);
+        name.map(Self)
+            .map_err(|error| Problem::bad_request(error.to_string()))
+    }
+}
+
+/// The queue that the path names.
+#[derive(Debug, Clone)]
+pub(super) struct NamedQueue(pub(super) QueueName);
+
+impl<S: Send + Sync> FromRequestParts<S> for NamedQueue {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        let Path(text) =
+            path.map_err(|_| Problem::bad_request("not a name of a queue: it is not UTF-8"))?;
+        let name = QueueName::new(&text);
         name.map(Self)
             .map_err(|error| Problem::bad_request(error.to_string()))
     }

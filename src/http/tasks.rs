@@ -13,9 +13,7 @@ use super::submit::wait_limit;
 use super::{App, Problem, follow};
 use crate::client::Waited;
 use crate::store::{List, Listed};
-use crate::wire::{
-    ExecutorJson, LogChunkJson, QueueJson, TaskJson, TaskPage, UnreadableJson, WhyJson,
-};
+use crate::wire::{ExecutorJson, LogChunkJson, TaskJson, TaskPage, UnreadableJson, WhyJson};
 
 /// `GET /v1/tasks/{id}`.
 pub(super) async fn show(
@@ -174,18 +172,6 @@ pub(super) async fn logs(
         next,
     })
     .into_response())
-}
-
-/// `GET /v1/queues`.
-pub(super) async fn queues(State(app): State<App>) -> Result<Json<Vec<QueueJson>>, Problem> {
-    Ok(Json(
-        app.store
-            .queues()
-            .await?
-            .iter()
-            .map(QueueJson::from)
-            .collect(),
-    ))
 }
 
 /// `GET /v1/executors`.

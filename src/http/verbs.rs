@@ -41,7 +41,7 @@ pub(super) struct ReasonBody {
 
 /// What an operator asks for: who it is, and what the body says, which may be left out.
 pub(super) struct Act<T> {
-    by: Operator,
+    pub(super) by: Operator,
     body: T,
 }
 

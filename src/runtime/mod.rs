@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::action::Registry;
 use crate::background::Background;
@@ -240,6 +240,7 @@ impl Runtime {
         retention: Duration,
     ) -> Result<RunningExecutor, RuntimeError> {
         let scheduled = Arc::new(Notify::new());
+        let (losses, lost) = watch::channel(());
         let parts = ExecutorParts {
             store: Arc::clone(&self.store),
             group: self.group.clone(),
@@ -247,6 +248,7 @@ impl Runtime {
             clock: Arc::clone(&self.clock),
             registry,
             scheduled: Arc::clone(&scheduled),
+            losses: lost,
             background: self.services.part(),
             carriers: self.carriers.clone(),
         };
@@ -261,6 +263,7 @@ impl Runtime {
             outgoing,
             clock: Arc::clone(&self.clock),
             scheduled,
+            losses,
         };
         let housekeeper = Housekeeper::new(parts, retention);
         housekeeper.listen(&housekeeping).await?;

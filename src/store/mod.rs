@@ -21,6 +21,7 @@ mod log;
 mod overview;
 pub mod postgres;
 mod progress;
+mod queue;
 mod row;
 mod schedule;
 mod signalled;
@@ -62,7 +63,7 @@ use crate::domain::{
 };
 
 /// The number of the schema that this program works with: the version of the last migration.
-pub const SCHEMA_VERSION: i64 = 7;
+pub const SCHEMA_VERSION: i64 = 8;
 
 /// What a store promises, whichever it is.
 ///
@@ -205,6 +206,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Makes a queue known. Idempotent.
     async fn create_queue(&self, queue: &QueueName) -> Result<(), StoreError>;
+
+    /// Pauses a queue: executors hear of it with their next renewal, and take none of its tasks from then on. What runs goes
+    /// on. One that is paused stays so, by whoever paused it first. Whether there is such a queue.
+    async fn pause_queue(&self, queue: &QueueName, by: &Operator) -> Result<bool, StoreError>;
+
+    /// Ends the pause of a queue, if it is paused. Whether there is such a queue.
+    async fn resume_queue(&self, queue: &QueueName) -> Result<bool, StoreError>;
 
     /// Every queue, sorted by name, with how many of its tasks are in which open state.
     async fn queues(&self) -> Result<Vec<QueueRecord>, StoreError>;
@@ -511,6 +519,8 @@ pub enum Renewal {
         cancels: Vec<(TaskId, String)>,
         /// How many executors live, this one included.
         fleet: u32,
+        /// The queues that are paused.
+        paused: Vec<QueueName>,
     },
     /// Its tasks were taken over after its lease had ended: cancel all, enter as a new incarnation.
     Fenced,

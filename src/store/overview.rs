@@ -6,15 +6,17 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::progress::progress;
+use super::queue::pause;
 use super::row::{RowName, name};
 use super::time::Time;
 use super::{StoreError, StoreIdentity};
 use crate::domain::{
-    ActionName, Attempt, ExecutorId, ExecutorRecord, Progress, QueueName, TaskId, TaskState,
+    ActionName, Attempt, ExecutorId, ExecutorRecord, Progress, QueueName, QueuePause, TaskId,
+    TaskState,
 };
 
 /// The queues. These three statements are the same in both databases, which number arguments alike.
-pub(super) const NAMES: &str = "select name from queue";
+pub(super) const QUEUES: &str = "select name, paused_at, paused_by from queue";
 
 /// Scans the tasks, once for all counts: an index on what is open would be written by every settlement.
 pub(super) const COUNTS: &str = "
@@ -65,6 +67,8 @@ pub struct QueueOverview {
     pub paused: u64,
     /// Since when the one that is `ready` for longest is so.
     pub oldest_ready_at: Option<Timestamp>,
+    /// Since when nobody takes its tasks, if an operator wants it so.
+    pub pause: Option<QueuePause>,
 }
 
 /// An open task, without what is large.
@@ -122,11 +126,15 @@ pub(super) struct Counted {
 
 impl Counted {
     /// The sum of `rows`, over the queues that are named.
-    pub(super) fn of(names: &[String], rows: Vec<CountRow>) -> Result<Self, StoreError> {
+    pub(super) fn of(
+        queues: &[(String, Option<Time>, Option<String>)],
+        rows: Vec<CountRow>,
+    ) -> Result<Self, StoreError> {
         let mut counted = Self::default();
-        for text in names {
-            let queue: QueueName = name("queue", text)?;
-            counted.queues.insert(queue.clone(), nothing(queue));
+        for (text, paused_at, paused_by) in queues {
+            let mut queue = nothing(name("queue", text)?);
+            queue.pause = pause(text, *paused_at, paused_by.as_deref())?;
+            counted.queues.insert(queue.name.clone(), queue);
         }
         for row in rows {
             counted.add(&row);
@@ -200,6 +208,7 @@ fn nothing(name: QueueName) -> QueueOverview {
         suspended: 0,
         paused: 0,
         oldest_ready_at: None,
+        pause: None,
     }
 }
 

@@ -18,6 +18,12 @@ pub struct QueueJson {
     pub ready: u64,
     /// Tasks that run.
     pub running: u64,
+    /// Since when nobody takes its tasks; absent unless an operator has paused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_at: Option<Timestamp>,
+    /// Who has paused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_by: Option<String>,
 }
 
 /// An executor in JSON.
@@ -77,6 +83,8 @@ impl From<&QueueRecord> for QueueJson {
             scheduled: queue.scheduled,
             ready: queue.ready,
             running: queue.running,
+            paused_at: queue.paused.as_ref().map(|pause| pause.at),
+            paused_by: queue.paused.as_ref().map(|pause| pause.by.to_string()),
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::contract::broker::{
     Bench, announcements, body, broker_contract, default_work, publish, take,
 };
 use crate::support::eventually::eventually;
+use crate::support::proxy::Proxy;
 use crate::support::rabbitmq::{Rabbit, Vhost};
 
 struct Embedded(Arc<EmbeddedBroker>);
@@ -235,6 +236,66 @@ async fn a_publish_to_a_missing_exchange_hurts_nobody_else() {
     assert_eq!(results, [Err(BrokerError::NoQueue { what })]);
     publish(&*bench.broker, announcements(1)).await;
     assert_eq!(*bench.broker.health().borrow(), Health::Up);
+}
+
+/// What a client says when it opens a channel: class 20, method 10 (AMQP 0-9-1, 1.5).
+const CHANNEL_OPEN: &str = "\0\u{14}\0\u{a}";
+
+#[tokio::test]
+async fn a_channel_that_keeps_refusing_is_opened_anew() {
+    let bench = Amqp::begin().await;
+    let policy = json!({"pattern": "^longshore\\.work\\.", "apply-to": "queues", "priority": 9,
+        "definition": {"max-length": 1, "overflow": "reject-publish"}});
+    let path = format!("policies/{}/tiny", bench.vhost.name);
+    bench.vhost.rabbit.call(Method::PUT, &path, policy).await;
+    let proxy = Proxy::before(&bench.vhost.url());
+    let background = Background::new();
+    let broker = connect(&proxy.through(&bench.vhost.url()), &background)
+        .await
+        .unwrap();
+    proxy.lose(CHANNEL_OPEN);
+    eventually(
+        "the queue refuses",
+        async || broker.publish(announcements(2)).await,
+        |results| results[..] == [Err(BrokerError::Refused), Err(BrokerError::Refused)],
+    )
+    .await;
+    // Some channels of RabbitMQ 3.10 refuse for ever: after three refusals in a row there is another one.
+    eventually(
+        "another channel is opened",
+        async || {
+            drop(broker.publish(announcements(1)).await);
+            proxy.has_sprung()
+        },
+        |has_sprung| *has_sprung,
+    )
+    .await;
+    is_up(&broker).await;
+    broker.close().await;
+    background.stop();
+    background.ended().await;
+}
+
+#[tokio::test]
+async fn a_link_that_confirms_nothing_in_time_is_opened_anew() {
+    let bench = Amqp::begin().await;
+    let proxy = Proxy::before(&bench.vhost.url());
+    let background = Background::new();
+    let broker = connect(&proxy.through(&bench.vhost.url()), &background)
+        .await
+        .unwrap();
+    publish(&*broker, announcements(1)).await;
+    proxy.swallow_answers();
+    let results = broker.publish(announcements(2)).await;
+    assert_eq!(results, vec![Err(BrokerError::Unconfirmed); 2]);
+    let reason = is_down(&broker).await;
+    assert!(reason.contains("did not confirm"), "{reason}");
+    proxy.resume();
+    is_up(&broker).await;
+    publish(&*broker, announcements(1)).await;
+    broker.close().await;
+    background.stop();
+    background.ended().await;
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use longshore::action::{Context, Registry};
 use longshore::domain::{
     Failure, FailurePolicy, FanOutPlan, HistoryKind, IdempotencyKey, NewSignal, OnFailure,
-    Operator, Payload, RetryPolicy, SignalName, StepName, Submission, Task, TaskId, TaskState,
+    Operator, Payload, RetryPolicy, SignalName, Submission, Task, TaskId, TaskState,
 };
 use longshore::store::{Operated, Signalled};
 use serde_json::{Value, json};
@@ -585,68 +585,4 @@ async fn a_task_that_pauses_for_a_step_names_it() {
     let step = task.error.unwrap().step.unwrap();
     assert_eq!(step.as_str(), "lift");
     audited(world, executor).await;
-}
-
-#[tokio::test]
-async fn a_task_of_which_something_stored_cannot_be_read_waits_for_an_operator() {
-    for rows in [store::World::sqlite().await, store::World::postgres().await] {
-        // What is broken while the task waits, by which statement it is mended, and what the error names.
-        let cases = [
-            ("step", "output", "'{'", "'1'"),
-            ("step", "state", "'done', place = null", "'done', place = 0"),
-            ("fan_out", "on_failure", "'perhaps'", "'collect'"),
-            ("task", "options", "'{'", "null"),
-        ];
-        for (table, column, wrong, right) in cases {
-            let case = format!("{table}.{column}");
-            let world = World::unhurried(rows.another().await).await;
-            let registry =
-                world
-                    .registry()
-                    .with_fn("parts", |context: Context, (): ()| async move {
-                        let one: u32 = context.step("one", async || Ok(1)).await?;
-                        let plan = FanOutPlan {
-                            on_failure: FailurePolicy::Collect,
-                            ..FanOutPlan::default()
-                        };
-                        let parts = [submission("echo", &json!(2))];
-                        let parts = context.spawn_all("parts", parts, plan).await?;
-                        context.wait_for::<Value>("go").await?;
-                        context.join(&parts).await?;
-                        let outputs: Vec<u32> = parts.outputs().await?;
-                        Ok::<_, Failure>(one + outputs[0])
-                    });
-            let executor = world.executor_with(registry, &[("default", 2)]).await;
-            let task = world.submit(submission("parts", &nothing())).await;
-            suspended(&world, task).await;
-            let name = StepName::new("parts").unwrap();
-            let counts = async || world.store().fan_out(task, &name).await.unwrap().unwrap();
-            eventually("the part has ended", counts, |counts| counts.open == 0).await;
-            let which = if table == "task" { "parent" } else { "task" };
-            let id = rows.id(task.as_uuid());
-            let set = async |value: &str| {
-                rows.sql(&format!(
-                    "update {table} set {column} = {value} where {which} = {id}"
-                ))
-                .await;
-            };
-            set(wrong).await;
-            drop(signal(&world, task, "go", &nothing()).await);
-            let paused = world.ended(task).await;
-            assert_eq!(paused.state, TaskState::Paused, "{case}: {paused:?}");
-            let words = &paused.error.as_ref().unwrap().message;
-            assert!(
-                words.contains(&format!("of `{table}` cannot be read")),
-                "{case}: {words}"
-            );
-            let other = world.run(submission("echo", &json!("others go on"))).await;
-            assert_eq!(other.state, TaskState::Succeeded);
-            set(right).await;
-            let by = Operator::new("ann").unwrap();
-            drop(world.client.resume(task, &by).await.unwrap());
-            assert_eq!(output(&world.ended(task).await), json!(3), "{case}");
-            audited(world, executor).await;
-        }
-        rows.end().await;
-    }
 }

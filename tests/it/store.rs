@@ -205,6 +205,7 @@ store_contract! {
         a_tree_lists_parents_before_children,
         what_stands_before_a_task_is_counted,
         queues_count_what_is_open,
+        a_paused_queue_says_by_whom_and_executors_hear_of_it,
         an_overview_tells_what_is_open,
         an_overview_is_not_hidden_by_a_broken_row,
         log_chunks_are_kept_once_and_in_order,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::model::{News, Notice};
 use crate::broker::{Broker, BrokerError, Speaker};
 use crate::client::Client;
-use crate::domain::{ExecutorId, Operator, TaskId, note};
-use crate::store::{Cancelled, Operated};
+use crate::domain::{ExecutorId, Operator, QueueName, TaskId, note};
+use crate::store::{Cancelled, Operated, Store, StoreError};
 
 /// Why tasks are cancelled from here.
 const REASON: &str = "cancelled in `longshore top`";
@@ -20,6 +20,10 @@ pub(super) enum Deed {
     Resume(TaskId),
     /// An executor, with its name.
     Drain(ExecutorId, String),
+    /// A queue whose tasks are to wait.
+    PauseQueue(QueueName),
+    /// A paused queue.
+    ResumeQueue(QueueName),
 }
 
 impl Deed {
@@ -31,6 +35,10 @@ impl Deed {
             Self::Drain(_, name) => {
                 format!("drain executor `{name}`: end what runs, then stop?")
             }
+            Self::PauseQueue(queue) => {
+                format!("pause queue `{queue}`: what runs goes on, no other task begins?")
+            }
+            Self::ResumeQueue(queue) => format!("resume queue `{queue}`?"),
         }
     }
 
@@ -40,7 +48,18 @@ impl Deed {
             Self::Cancel(task) => format!("cancelling {task} …"),
             Self::Resume(task) => format!("resuming {task} …"),
             Self::Drain(_, name) => format!("asking `{name}` to drain …"),
+            Self::PauseQueue(queue) => format!("pausing `{queue}` …"),
+            Self::ResumeQueue(queue) => format!("resuming `{queue}` …"),
         }
+    }
+}
+
+/// What became of a change of a queue.
+fn changed(is_there: Result<bool, StoreError>, queue: &QueueName, words: String) -> Notice {
+    match is_there {
+        Ok(true) => Notice::good(words),
+        Ok(false) => Notice::bad(format!("there is no queue `{queue}` any more")),
+        Err(error) => Notice::bad(error.to_string()),
     }
 }
 
@@ -48,6 +67,7 @@ impl Deed {
 #[derive(Clone)]
 pub(super) struct Hand {
     pub(super) client: Client,
+    pub(super) store: Arc<dyn Store>,
     pub(super) broker: Arc<dyn Broker>,
     pub(super) speaker: Arc<Speaker>,
     pub(super) by: Operator,
@@ -60,6 +80,16 @@ impl Hand {
             Deed::Cancel(task) => News::Done(self.cancel(task).await),
             Deed::Resume(task) => News::Done(self.resume(task).await),
             Deed::Drain(executor, name) => self.drain(executor, &name).await,
+            Deed::PauseQueue(queue) => {
+                let paused = self.store.pause_queue(&queue, &self.by).await;
+                let words = format!("`{queue}` is paused, within 5 s everywhere");
+                News::Done(changed(paused, &queue, words))
+            }
+            Deed::ResumeQueue(queue) => {
+                let resumed = self.store.resume_queue(&queue).await;
+                let words = format!("`{queue}` goes on, within 5 s everywhere");
+                News::Done(changed(resumed, &queue, words))
+            }
         }
     }
 

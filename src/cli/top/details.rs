@@ -41,6 +41,11 @@ fn of_queue(model: &Model, queue: &QueueOverview) -> Facts {
         fact("suspended", queue.suspended.to_string()),
         fact("paused", queue.paused.to_string()),
     ];
+    if let Some(pause) = &queue.pause {
+        let since = age(model.age(pause.at));
+        let words = format!("by {} for {since}: `r` lets it go on", pause.by);
+        facts.push(fact("queue paused", words));
+    }
     if let Some(since) = queue.oldest_ready_at {
         facts.push(fact(
             "oldest",

@@ -5,6 +5,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use super::deed::Deed;
 use super::model::{Events, Key, Mode, Model, Notice, Pane};
 use crate::domain::{ExecutorId, ExecutorState, TaskId, TaskState};
+use crate::store::QueueOverview;
 
 /// Rows that a page has.
 const PAGE: usize = 10;
@@ -110,7 +111,10 @@ impl Model {
             (_, Intent::Help) => self.mode = Mode::Help,
             (Mode::Help, _) => {}
             (Mode::Details { .. }, Intent::Back | Intent::Show) => self.mode = Mode::Watching,
-            (Mode::Details { .. }, Intent::Cancel | Intent::Drain | Intent::Resume) => {
+            (
+                Mode::Details { .. },
+                Intent::Pause | Intent::Drain | Intent::Cancel | Intent::Resume,
+            ) => {
                 self.offer(intent);
             }
             (Mode::Details { .. }, _) => self.scroll(intent),
@@ -187,18 +191,40 @@ impl Model {
                 .task_of(&key)
                 .map(Deed::Cancel)
                 .ok_or("`c` cancels a task: select one below Tasks or Events"),
+            (Intent::Resume, Some(Key::Queue(queue))) => self.resumption_of(&queue),
             (Intent::Resume, Some(key)) => self.resumption(&key),
             (Intent::Drain, Some(Key::Executor(executor))) => self.draining_of(executor),
             (Intent::Drain, _) => Err("`d` drains an executor: select one below Executors"),
-            (Intent::Pause, _) => Err(
-                "a queue cannot be paused: what is ready there is taken; drain its executors (`d`) instead",
-            ),
+            (Intent::Pause, Some(Key::Queue(queue))) => self.pause_of(&queue),
+            (Intent::Pause, _) => Err("`p` pauses a queue: select one below Queues"),
             _ => Err("nothing is selected"),
         };
         match deed {
             Ok(deed) => self.mode = Mode::Asking(deed),
             Err(words) => self.say(Notice::bad(words)),
         }
+    }
+
+    fn pause_of(&self, queue: &str) -> Result<Deed, &'static str> {
+        match self.queue(queue) {
+            Some(queue) if queue.pause.is_none() => Ok(Deed::PauseQueue(queue.name.clone())),
+            Some(_) => Err("the queue is paused already: `r` lets it go on"),
+            None => Err("there is no such queue any more"),
+        }
+    }
+
+    fn resumption_of(&self, queue: &str) -> Result<Deed, &'static str> {
+        match self.queue(queue) {
+            Some(queue) if queue.pause.is_some() => Ok(Deed::ResumeQueue(queue.name.clone())),
+            Some(_) => Err("the queue is not paused: `p` pauses it"),
+            None => Err("there is no such queue any more"),
+        }
+    }
+
+    fn queue(&self, name: &str) -> Option<&QueueOverview> {
+        self.queues()
+            .iter()
+            .find(|queue| queue.name.as_str() == name)
     }
 
     fn resumption(&self, key: &Key) -> Result<Deed, &'static str> {

@@ -149,6 +149,7 @@ async fn watch_it(
     let id = WebId::new(clock.now(), clock.random());
     let hand = Hand {
         client: client(config, runtime).await?,
+        store: Arc::clone(runtime.store()),
         broker: Arc::clone(runtime.broker()),
         speaker: Arc::new(Speaker::web(id, Arc::clone(clock))),
         by: env::operator(),

@@ -94,6 +94,11 @@ struct QueueJson {
     paused: u64,
     /// Of live executors.
     slots: u64,
+    /// Since when nobody takes its tasks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paused_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paused_by: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest_ready_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -231,6 +236,8 @@ fn queue_json(model: &Model, queue: &QueueOverview, has_events: bool) -> QueueJs
         suspended: queue.suspended,
         paused: queue.paused,
         slots: model.slots(queue),
+        paused_at: queue.pause.as_ref().map(|pause| pause.at),
+        paused_by: queue.pause.as_ref().map(|pause| pause.by.to_string()),
         oldest_ready_seconds: queue
             .oldest_ready_at
             .map(|since| model.age(since).as_secs_f64()),
@@ -278,6 +285,16 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// A queue's name, with a mark when it is paused.
+fn named(queue: &QueueOverview) -> String {
+    let mark = if queue.pause.is_some() {
+        " (paused)"
+    } else {
+        ""
+    };
+    format!("{}{mark}", queue.name)
+}
+
 fn tables(model: &Model, output: Output) -> std::io::Result<()> {
     let rate = |queue: &QueueOverview, which: fn(PerSecond) -> f64| {
         let rates = model.queue_rates(queue.name.as_str());
@@ -303,7 +320,7 @@ fn tables(model: &Model, output: Output) -> std::io::Result<()> {
         model.queues().iter().map(|queue| {
             let oldest = queue.oldest_ready_at.map(|since| model.age(since));
             vec![
-                queue.name.to_string(),
+                named(queue),
                 count(queue.ready),
                 count(queue.running),
                 count(model.slots(queue)),

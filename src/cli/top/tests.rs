@@ -15,8 +15,8 @@ use super::model::{EVENTS_MAX, Events, Key, Mode, Model, News, Notice, Pane};
 use super::view::{self, Theme};
 use crate::broker::Health;
 use crate::domain::{
-    Attempt, ExecutorId, ExecutorRecord, ExecutorState, Progress, QueueName, Slots, TaskFacts,
-    TaskId, TaskState,
+    Attempt, ExecutorId, ExecutorRecord, ExecutorState, Operator, Progress, QueueName, QueuePause,
+    Slots, TaskFacts, TaskId, TaskState,
 };
 use crate::store::{OpenTask, Overview, QueueOverview, StoreIdentity};
 use crate::wire::{Event, EventKind};
@@ -49,6 +49,7 @@ fn queue(name: &str, ready: u64, running: u64) -> QueueOverview {
         suspended: 1_204,
         paused: u64::from(name == "default"),
         oldest_ready_at: (ready > 0).then(|| time(-250)),
+        pause: None,
     }
 }
 
@@ -379,6 +380,30 @@ fn nothing_is_done_before_it_was_agreed_to() {
 }
 
 #[test]
+fn a_queue_is_paused_and_goes_on() {
+    let mut model = busy();
+    let name = model.queues()[0].name.clone();
+    let pause = Command::Do(Deed::PauseQueue(name.clone()));
+    assert_eq!(press(&mut model, "1 p y"), Some(pause));
+    let pause = QueuePause {
+        at: time(-60),
+        by: Operator::new("ann").unwrap(),
+    };
+    let mut overview = model.overview.clone().unwrap();
+    overview.queues[0].pause = Some(pause);
+    model.hear(News::Looked(Box::new(overview), SECOND), model.now);
+    let seen = drawn(&model, (110, 24));
+    assert!(seen.contains(&format!("{name} (paused)")), "{seen}");
+    assert_eq!(press(&mut model, "p"), None);
+    assert!(notice(&model).starts_with("the queue is paused already"));
+    let resume = Command::Do(Deed::ResumeQueue(name));
+    assert_eq!(press(&mut model, "r y"), Some(resume));
+    press(&mut model, "Enter");
+    let seen = drawn(&model, (110, 24));
+    assert!(seen.contains("by ann for"), "{seen}");
+}
+
+#[test]
 fn an_event_leads_to_its_task() {
     let mut model = busy();
     let newest = model.lines[0].task;
@@ -391,11 +416,12 @@ fn an_event_leads_to_its_task() {
 fn what_cannot_be_done_says_why() {
     let mut model = busy();
     for (keys, why) in [
-        ("1 p", "a queue cannot be paused"),
+        ("1 r", "the queue is not paused"),
         ("c", "`c` cancels a task"),
         ("d", "`d` drains an executor"),
-        ("r", "`r` resumes a paused task"),
-        ("2 Down d", "the executor is lost"),
+        ("2 r", "`r` resumes a paused task"),
+        ("p", "`p` pauses a queue"),
+        ("Down d", "the executor is lost"),
         ("3 Down r", "only a paused task can be resumed"),
     ] {
         assert_eq!(press(&mut model, keys), None);

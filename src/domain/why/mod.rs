@@ -9,7 +9,8 @@ use jiff::Timestamp;
 
 use super::words::{counted, duration_words};
 use super::{
-    ActionName, ExecutorRecord, ExecutorState, FanOut, QueueName, StepName, Task, TaskState,
+    ActionName, ExecutorRecord, ExecutorState, FanOut, QueueName, QueuePause, StepName, Task,
+    TaskState,
 };
 
 /// What is known around a task, at one moment.
@@ -23,6 +24,8 @@ pub struct Circumstances {
     pub ahead: u64,
     /// Tasks that run in its queue.
     pub running: u64,
+    /// The pause of its queue, if it is paused.
+    pub paused: Option<QueuePause>,
     /// Whether announcements travel, as the process sees it that was asked.
     pub announcements: Announcements,
     /// The sub-tasks that matter to it: of a `suspended` task those that it waits for, of a `blocked` one its siblings.

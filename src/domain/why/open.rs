@@ -124,6 +124,16 @@ impl Case<'_> {
 
     pub(super) fn ready(&self) -> Why {
         let (queue, action) = (&self.task.queue, &self.task.action);
+        if let Some(pause) = &self.circumstances.paused {
+            let (by, ago) = (&pause.by, self.ago(pause.at));
+            return Why::new(
+                format!("the queue `{queue}` is paused"),
+                [
+                    format!("`{by}` has paused it {ago}"),
+                    format!("let it go on: `longshore queue resume {queue}`"),
+                ],
+            );
+        }
         if self.live().next().is_none() {
             return Why::new("no executor lives", self.last_one("was the last", |_| true));
         }

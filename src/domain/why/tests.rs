@@ -6,7 +6,7 @@ use super::*;
 use crate::domain::limits::AHEAD_MAX;
 use crate::domain::{
     Attempt, Delivery, ExecutorId, ExecutorName, Failure, FailurePolicy, FanOutPlace, FanOutPlan,
-    OnFailure, Payload, RetryPolicy, Submission, TaskId,
+    OnFailure, Operator, Payload, RetryPolicy, Submission, TaskId,
 };
 
 /// Everything happens around this second.
@@ -81,6 +81,7 @@ fn among(executors: impl IntoIterator<Item = ExecutorRecord>) -> Circumstances {
         executors: executors.into_iter().collect(),
         ahead: 0,
         running: 0,
+        paused: None,
         announcements: Announcements::Travel,
         fan_outs: Vec::new(),
         wakes_at: None,
@@ -160,6 +161,24 @@ fn a_ready_task_that_nobody_can_run_says_who_is_missing() {
       those of the queue offer `sleep`
       `x3` offers it, and serves other queues
       `x2` offered it; it was lost 3s ago
+    ");
+}
+
+#[test]
+fn a_ready_task_of_a_paused_queue_says_who_has_paused_it() {
+    let pause = QueuePause {
+        at: at(NOW - 300),
+        by: Operator::new("ann@crane-7").unwrap(),
+    };
+    let paused = Circumstances {
+        paused: Some(pause),
+        ahead: 7,
+        ..calm()
+    };
+    insta::assert_snapshot!(said(&task(TaskState::Ready, |_| {}), &paused), @"
+    the queue `default` is paused
+      `ann@crane-7` has paused it 5m 0s ago
+      let it go on: `longshore queue resume default`
     ");
 }
 

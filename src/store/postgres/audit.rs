@@ -16,11 +16,12 @@ use crate::store::row::{ExecutorRow, FactsRow, TaskRow, facts_columns, number};
 use crate::store::time::micros;
 use crate::store::{StoreError, TakenOver};
 
-/// Tasks that are ready for long. Scans: nobody waits for an audit.
+/// Tasks that are ready for long, and that somebody should take. Scans: nobody waits for an audit.
 const WAITING: &str = concat!(
     "select ",
     facts_columns!(),
     " from task where state = $1 and ready_at <= now() - $2 * interval '1 microsecond'
+        and queue not in (select name from queue where paused_at is not null)
     order by ready_at limit $3"
 );
 

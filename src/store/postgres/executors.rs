@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::error;
 use crate::domain::{ActionName, Attempt, ExecutorId, ExecutorRecord, TaskId};
 use crate::store::change::{RUNNING, attempt, executor_count, owner};
+use crate::store::queue;
 use crate::store::row::{ExecutorRow, cancel_wish, lease_time, name, slots_text, text};
 use crate::store::time::{Time, micros};
 use crate::store::{Renewal, StoreError};
@@ -37,7 +38,8 @@ with renewed as (
     returning id
 )
 select wished.id, wished.cancel_cause,
-    (select count(*) from executor where lease_ends_at > now() and lost_at is null and dead_at is null)::int4 as fleet
+    (select count(*) from executor where lease_ends_at > now() and lost_at is null and dead_at is null)::int4 as fleet,
+    array(select name from queue where paused_at is not null) as paused
 from renewed left join (
     select t.id, t.cancel_cause from cancel_request c cross join lateral (
         select id, cancel_cause from task
@@ -94,29 +96,33 @@ pub(super) async fn enroll(
     Ok(())
 }
 
+/// A task that somebody wants cancelled and why, if there is one; the fleet; the queues that are paused.
+type RenewedRow = (Option<Uuid>, Option<String>, i32, Vec<String>);
+
 /// As [`crate::store::Store::renew`].
 pub(super) async fn renew(
     connection: &mut PgConnection,
     executor: ExecutorId,
     lease: Duration,
 ) -> Result<Renewal, StoreError> {
-    let rows: Vec<(Option<Uuid>, Option<String>, i32)> = sqlx::query_as(RENEW)
+    let rows: Vec<RenewedRow> = sqlx::query_as(RENEW)
         .bind(owner(executor))
         .bind(micros(lease))
         .bind(RUNNING)
         .fetch_all(connection)
         .await
         .map_err(error::of)?;
-    let Some((_, _, fleet)) = rows.first() else {
+    let Some((_, _, fleet, paused)) = rows.first() else {
         return Ok(Renewal::Fenced);
     };
-    let fleet = executor_count((*fleet).into());
+    let (fleet, paused) = (executor_count((*fleet).into()), queue::names(paused));
     let wishes = rows
         .into_iter()
-        .filter_map(|(task, cause, _)| task.zip(cause));
+        .filter_map(|(task, cause, ..)| task.zip(cause));
     Ok(Renewal::Held {
         cancels: wishes.map(cancel_wish).collect(),
         fleet,
+        paused,
     })
 }
 

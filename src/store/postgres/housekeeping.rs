@@ -6,7 +6,7 @@ use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::{error, fan_out};
-use crate::domain::{LogChunk, QueueName, TIMER_MARK, TaskEvent};
+use crate::domain::{LogChunk, TIMER_MARK, TaskEvent};
 use crate::store::change::{Step, attempt, deadline_failure};
 use crate::store::durable_row::{EndedRow, ended_rows};
 use crate::store::row::{facts_columns, number};
@@ -97,8 +97,6 @@ with old as (
 )
 select count(*) from gone";
 
-const CREATE_QUEUE: &str = "insert into queue (name) values ($1) on conflict do nothing";
-
 const APPEND_LOGS: &str = "
 insert into task_log (task, attempt, log_offset, stream, at, text)
 select w.task, w.attempt, w.log_offset, w.stream, w.at, w.text
@@ -184,19 +182,6 @@ pub(super) async fn prune(
         .await
         .map_err(error::of)?;
     Ok(u64::try_from(count).unwrap_or(0))
-}
-
-/// As [`crate::store::Store::create_queue`].
-pub(super) async fn create_queue(
-    connection: &mut PgConnection,
-    queue: &QueueName,
-) -> Result<(), StoreError> {
-    sqlx::query(CREATE_QUEUE)
-        .bind(queue.as_str())
-        .execute(connection)
-        .await
-        .map_err(error::of)?;
-    Ok(())
 }
 
 /// As [`crate::store::Store::append_logs`].

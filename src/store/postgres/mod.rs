@@ -20,6 +20,7 @@ mod operate;
 mod outage;
 mod overview;
 mod progress;
+mod queues;
 mod read;
 mod schedules;
 mod settle;
@@ -293,11 +294,19 @@ impl Store for PostgresStore {
     }
 
     async fn create_queue(&self, queue: &QueueName) -> Result<(), StoreError> {
-        call!(self.writers, housekeeping::create_queue(queue))
+        call!(self.writers, queues::create_queue(queue))
+    }
+
+    async fn pause_queue(&self, queue: &QueueName, by: &Operator) -> Result<bool, StoreError> {
+        call!(self.writers, queues::pause_queue(queue, by))
+    }
+
+    async fn resume_queue(&self, queue: &QueueName) -> Result<bool, StoreError> {
+        call!(self.writers, queues::resume_queue(queue))
     }
 
     async fn queues(&self) -> Result<Vec<QueueRecord>, StoreError> {
-        call!(self.readers, read::queues())
+        call!(self.readers, queues::queues())
     }
 
     async fn overview(&self, limit: usize) -> Result<Overview, StoreError> {

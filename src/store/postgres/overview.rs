@@ -6,16 +6,17 @@ use super::{error, executors, read};
 use crate::domain::TaskState;
 use crate::store::StoreError;
 use crate::store::overview::{
-    COUNTS, CountRow, Counted, NAMES, OPEN, OpenRow, Overview, open_tasks,
+    COUNTS, CountRow, Counted, OPEN, OpenRow, Overview, QUEUES, open_tasks,
 };
 use crate::store::row::number;
+use crate::store::time::Time;
 
 /// As [`crate::store::Store::overview`].
 pub(super) async fn overview(
     connection: &mut PgConnection,
     limit: usize,
 ) -> Result<Overview, StoreError> {
-    let names: Vec<String> = sqlx::query_scalar(NAMES)
+    let queues: Vec<(String, Option<Time>, Option<String>)> = sqlx::query_as(QUEUES)
         .fetch_all(&mut *connection)
         .await
         .map_err(error::of)?;
@@ -25,7 +26,7 @@ pub(super) async fn overview(
         .fetch_all(&mut *connection)
         .await
         .map_err(error::of)?;
-    let counted = Counted::of(&names, counts)?;
+    let counted = Counted::of(&queues, counts)?;
     let mut tasks = Vec::new();
     for state in counted.shown() {
         let rows: Vec<OpenRow> = sqlx::query_as(OPEN)

@@ -8,6 +8,7 @@ use super::error;
 use super::take_over::LOST_SHOWN;
 use crate::domain::{ActionName, Attempt, ExecutorId, ExecutorRecord, TaskId};
 use crate::store::change::{RUNNING, attempt, executor_count, owner};
+use crate::store::queue;
 use crate::store::row::{ExecutorRow, cancel_wish, lease_time, name, slots_text, text};
 use crate::store::time::Time;
 use crate::store::{Renewal, StoreError};
@@ -33,6 +34,8 @@ select t.id, t.cancel_cause from cancel_request c join task t on t.id = c.task
 where t.executor = ?1 and t.state = ?2 and t.cancel_cause is not null order by t.id";
 
 const FLEET: &str = "select count(*) from executor where lease_ends_at > ?1 and lost_at is null and dead_at is null";
+
+const PAUSED: &str = "select name from queue where paused_at is not null";
 
 const LEASE_END: &str =
     "select lease_ends_at from executor where id = ?1 and lost_at is null and dead_at is null";
@@ -113,12 +116,17 @@ pub(super) async fn renew(
         .map_err(error::of)?;
     let fleet: i64 = sqlx::query_scalar(FLEET)
         .bind(now)
-        .fetch_one(connection)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(error::of)?;
+    let paused: Vec<String> = sqlx::query_scalar(PAUSED)
+        .fetch_all(connection)
         .await
         .map_err(error::of)?;
     Ok(Renewal::Held {
         cancels: rows.into_iter().map(cancel_wish).collect(),
         fleet: executor_count(fleet),
+        paused: queue::names(&paused),
     })
 }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::submit::hex;
 use super::{error, fan_out};
-use crate::domain::{LogChunk, QueueName, TIMER_MARK, TaskEvent, TaskFacts};
+use crate::domain::{LogChunk, TIMER_MARK, TaskEvent, TaskFacts};
 use crate::store::change::{Step, attempt, deadline_failure};
 use crate::store::durable_row::{EndedRow, ended_rows};
 use crate::store::row::{FactsRow, facts_columns, facts_of_changed, number, text};
@@ -89,8 +89,6 @@ const DELETE_ENDED: &str =
 const DELETE_HISTORIES: &str =
     "delete from task_history where task in (select unhex(value) from json_each(?1))";
 const DELETE_TASKS: &str = "delete from task where id in (select unhex(value) from json_each(?1))";
-
-const CREATE_QUEUE: &str = "insert into queue (name) values (?1) on conflict do nothing";
 
 const APPEND_LOGS: &str = "
 insert into task_log (task, attempt, log_offset, stream, at, text)
@@ -252,19 +250,6 @@ pub(super) async fn prune(
     }
     transaction.commit().await.map_err(error::of)?;
     Ok(count)
-}
-
-/// As [`crate::store::Store::create_queue`].
-pub(super) async fn create_queue(
-    connection: &mut SqliteConnection,
-    queue: &QueueName,
-) -> Result<(), StoreError> {
-    sqlx::query(CREATE_QUEUE)
-        .bind(queue.as_str())
-        .execute(connection)
-        .await
-        .map_err(error::of)?;
-    Ok(())
 }
 
 /// As [`crate::store::Store::append_logs`].

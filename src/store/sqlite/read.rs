@@ -6,11 +6,11 @@ use sqlx::SqliteConnection;
 use super::error;
 use super::submit::hex;
 use crate::domain::limits::TREE_MAX;
-use crate::domain::{ExecutorId, LogChunk, LogPosition, QueueRecord, Task, TaskId, TaskState};
+use crate::domain::{ExecutorId, LogChunk, LogPosition, Task, TaskId, TaskState};
 use crate::store::change::{RUNNING, attempt, ends_of_a_wait, owner, without};
 use crate::store::listed::listed;
 use crate::store::log::LogRow;
-use crate::store::row::{TaskRow, name, number, task_columns, text};
+use crate::store::row::{TaskRow, number, task_columns, text};
 use crate::store::{Listed, StoreError, StoreIdentity};
 
 const TASKS: &str = concat!(
@@ -61,14 +61,6 @@ where task = ?1 and (attempt, log_offset) >= (?2, ?3)
 order by attempt, log_offset limit ?4";
 
 /// Scans the tasks.
-const QUEUES: &str = "
-select q.name,
-    count(*) filter (where t.state = ?1),
-    count(*) filter (where t.state = ?2),
-    count(*) filter (where t.state = ?3)
-from queue q left join task t on t.queue = q.name and t.finished_at is null
-group by q.name order by q.name";
-
 const IDENTITY: &str = "select sqlite_version()";
 
 const HAS_SCHEMA: &str =
@@ -167,29 +159,6 @@ pub(super) async fn logs(
         .await
         .map_err(error::of)?;
     rows.into_iter().map(LogRow::into_chunk).collect()
-}
-
-/// As [`crate::store::Store::queues`].
-pub(super) async fn queues(
-    connection: &mut SqliteConnection,
-) -> Result<Vec<QueueRecord>, StoreError> {
-    let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(QUEUES)
-        .bind(TaskState::Scheduled.as_str())
-        .bind(TaskState::Ready.as_str())
-        .bind(TaskState::Running.as_str())
-        .fetch_all(connection)
-        .await
-        .map_err(error::of)?;
-    rows.into_iter()
-        .map(|(queue, scheduled, ready, running)| {
-            Ok(QueueRecord {
-                name: name("queue", &queue)?,
-                scheduled: u64::try_from(scheduled).unwrap_or(0),
-                ready: u64::try_from(ready).unwrap_or(0),
-                running: u64::try_from(running).unwrap_or(0),
-            })
-        })
-        .collect()
 }
 
 /// As [`crate::store::Store::identity`].

@@ -36,7 +36,7 @@ async fn commands_that_need_the_broker_say_that_it_is_away() {
     ! hint: is the server of `AMQP_URL` running and reachable?
     = 1
     $ longshore queue list
-    QUEUE    SCHEDULED  READY  RUNNING
+    QUEUE    SCHEDULED  READY  RUNNING  PAUSED
     default  0          0      0
     = 0
     $ longshore broker plan
@@ -50,7 +50,7 @@ async fn commands_that_need_the_broker_say_that_it_is_away() {
     longshore  ok      0.1.0
     store      ok      SQLite [..]
     clock      ok      [..]
-    schema     ok      7
+    schema     ok      8
     broker     wrong   the broker does not answer: Connection refused (os error 111)
     topology   wrong   the management interface of the broker does not answer at http://127.0.0.1:1/: Connection refused (os error 111); is the plugin on (`rabbitmq-plugins enable rabbitmq_management`), and the port right (15672 is usual)?
     ! hint (broker): is the server of `AMQP_URL` running and reachable?

@@ -29,16 +29,16 @@ async fn a_system_is_set_up_and_looked_at() {
         .await;
     insta::assert_snapshot!(said, @r#"
     $ longshore db migrate
-    ! created schema 7 in the store
+    ! created schema 8 in the store
     = 0
     $ longshore db migrate
-    ! the store has schema 7 already
+    ! the store has schema 8 already
     = 0
     $ longshore queue create bulk
     ! queue `bulk` is there
     = 0
     $ longshore queue list
-    QUEUE    SCHEDULED  READY  RUNNING
+    QUEUE    SCHEDULED  READY  RUNNING  PAUSED
     bulk     0          0      0
     default  0          0      0
     = 0

@@ -51,10 +51,10 @@ async fn a_store_is_migrated_once_and_refused_before() {
     topology   skipped  set `broker.management_url` to have it compared
     = 1
     $ longshore db migrate
-    ! created schema 7 in the store
+    ! created schema 8 in the store
     = 0
     $ longshore db migrate
-    ! the store has schema 7 already
+    ! the store has schema 8 already
     = 0
     $ longshore task list
     TASK  ACTION  QUEUE  STATE  ATTEMPT  CREATED  RAN  ERROR
@@ -76,16 +76,16 @@ async fn a_schema_of_another_version_is_left_alone() {
         .await;
     insta::assert_snapshot!(said, @r#"
     $ longshore web
-    ! error: the store has schema 999, newer than 7 which this program knows; install a newer longshore
+    ! error: the store has schema 999, newer than 8 which this program knows; install a newer longshore
     = 1
     $ longshore executor
-    ! error: the store has schema 999, newer than 7 which this program knows; install a newer longshore
+    ! error: the store has schema 999, newer than 8 which this program knows; install a newer longshore
     = 1
     $ longshore db migrate
-    ! error: the store has schema 999, newer than 7 which this program knows; install a newer longshore
+    ! error: the store has schema 999, newer than 8 which this program knows; install a newer longshore
     = 1
     $ longshore task submit echo
-    ! error: the store has schema 999, newer than 7 which this program knows; install a newer longshore
+    ! error: the store has schema 999, newer than 8 which this program knows; install a newer longshore
     = 1
     "#);
 }

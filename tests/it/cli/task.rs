@@ -306,7 +306,7 @@ async fn a_task_is_shown_with_its_log_and_its_tree() {
     ! queue `bulk` is there
     = 0
     $ longshore queue list
-    QUEUE    SCHEDULED  READY  RUNNING
+    QUEUE    SCHEDULED  READY  RUNNING  PAUSED
     bulk     0          0      0
     default  1          0      0
     = 0

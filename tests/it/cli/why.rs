@@ -1,6 +1,6 @@
 //! `longshore task why`.
 
-use super::Shell;
+use super::{Shell, redacted};
 
 #[tokio::test]
 async fn why_is_one_verdict_and_the_evidence_below_it() {
@@ -65,4 +65,65 @@ async fn why_is_one_verdict_and_the_evidence_below_it() {
     assert_eq!(unknown.with_status(1).err.lines().count(), 1);
     shell.run(&format!("task cancel {id}")).await.with_status(0);
     assert_eq!(executor.stop().await, 0);
+}
+
+#[tokio::test]
+async fn a_paused_queue_is_said_everywhere_until_it_goes_on() {
+    let shell = Shell::migrated()
+        .await
+        .with("LONGSHORE_WEB_STRICT_ACTIONS", "false");
+    let submitted = shell.run("task submit echo").await.with_status(0);
+    let said = shell
+        .session(&[
+            "queue pause nowhere",
+            "queue pause default --by ann",
+            "queue pause default --by bob",
+            "queue list",
+            &format!("task why {}", submitted.out.trim()),
+            "queue resume default",
+            "queue resume default",
+            "queue resume nowhere",
+            "queue list",
+        ])
+        .await;
+    let since = |line: &str| match line.split_once(" has paused it ") {
+        Some((who, _)) => format!("{who} has paused it [..] ago"),
+        None => line.to_owned(),
+    };
+    let said: Vec<_> = said.lines().map(since).collect();
+    insta::assert_snapshot!(redacted(&said.join("\n")), @"
+    $ longshore queue pause nowhere
+    ! error: there is no queue `nowhere`
+    ! hint: `longshore queue list` shows those that there are
+    = 1
+    $ longshore queue pause default --by ann
+    ! the queue `default` is paused: what runs goes on, and within 5 s no other task begins
+    = 0
+    $ longshore queue pause default --by bob
+    ! the queue `default` is paused: what runs goes on, and within 5 s no other task begins
+    = 0
+    $ longshore queue list
+    QUEUE    SCHEDULED  READY  RUNNING  PAUSED
+    default  0          1      0        by ann at [time]
+    = 0
+    $ longshore task why [id]
+    ready: the queue `default` is paused
+      `ann` has paused it [..] ago
+      let it go on: `longshore queue resume default`
+    = 0
+    $ longshore queue resume default
+    ! the queue `default` goes on, within 5 s
+    = 0
+    $ longshore queue resume default
+    ! the queue `default` goes on, within 5 s
+    = 0
+    $ longshore queue resume nowhere
+    ! error: there is no queue `nowhere`
+    ! hint: `longshore queue list` shows those that there are
+    = 1
+    $ longshore queue list
+    QUEUE    SCHEDULED  READY  RUNNING  PAUSED
+    default  0          1      0
+    = 0
+    ");
 }

@@ -290,6 +290,29 @@ async fn queues_and_executors_are_listed() {
     assert_eq!(server.door.post("/v1/tasks", &waits).await.status, 202);
     let queues = server.door.get("/v1/queues").await;
     insta::assert_snapshot!(queues.text, @r#"[{"name":"default","scheduled":1,"ready":0,"running":0}]"#);
+    let paused = server
+        .door
+        .request(Method::POST, "/v1/queues/default/pause")
+        .header("longshore-operator", "ann");
+    let paused = Answer::of(paused).await;
+    assert_eq!(
+        (paused.status, text(&paused.body, "paused_by")),
+        (200, "ann".to_owned())
+    );
+    let listed = server.door.get("/v1/queues").await;
+    assert_eq!(listed.body[0], paused.body);
+    let resume = |name: &str| {
+        let path = format!("/v1/queues/{name}/resume");
+        Answer::of(server.door.request(Method::POST, &path))
+    };
+    assert_eq!(
+        resume("default").await.text,
+        queues.text[1..queues.text.len() - 1]
+    );
+    let nowhere = resume("nowhere").await;
+    insta::assert_snapshot!(nowhere.text, @r#"{"type":"about:blank","title":"Not Found","status":404,"detail":"there is no queue `nowhere`","hint":"`GET /v1/queues` lists those that there are"}"#);
+    assert_eq!(nowhere.status, 404);
+    assert_eq!(resume("no%20name").await.status, 400);
     let executors: Value = redacted(server.door.get("/v1/executors").await.body);
     insta::assert_snapshot!(executors, @r#"[{"actions":["command","echo","fail","gate","http","sleep","workflow"],"host":"localhost","id":"[id]","lease_ends_at":"[lease_ends_at]","name":"x","pid":"[pid]","queues":{"default":4},"started_at":"[started_at]","state":"live","version":"0.1.0"}]"#);
     server.stop().await;

@@ -108,7 +108,7 @@ impl Chaos {
                 }
             }
             Kind::KillWeb => {
-                let webs = fleet.alive(|role| role == Role::Web);
+                let webs = fleet.alive(Role::is_web);
                 if let Some(instance) = self.one_of(webs) {
                     fleet.kill(&instance);
                 }

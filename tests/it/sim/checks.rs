@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use longshore::domain::{Delivery, ExecutorId, Settlement, Task, TaskEvent, TaskId, TaskState};
+use longshore::domain::{
+    Attempt, Delivery, ExecutorId, Settlement, Task, TaskEvent, TaskId, TaskState,
+};
 use longshore::store::Settled;
 
 /// What has been seen, and the first thing that was wrong.
@@ -113,6 +115,20 @@ impl Model {
                 ));
             }
         }
+    }
+
+    /// The store has answered that tasks are stored, which are claimed in the same call.
+    pub(super) fn born(&mut self, tasks: &[Task]) {
+        let ready = |task: &Task| Task {
+            state: TaskState::Ready,
+            attempt: Attempt(0),
+            executor: None,
+            started_at: None,
+            ..task.clone()
+        };
+        let is_new = |task: &&Task| !self.rows.contains_key(&task.id);
+        let born: Vec<_> = tasks.iter().filter(is_new).map(ready).collect();
+        self.rows.extend(born.into_iter().map(|row| (row.id, row)));
     }
 
     /// The store has answered a claim.

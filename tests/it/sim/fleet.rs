@@ -33,7 +33,26 @@ const QUEUES: [&str; 4] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Web,
-    Executor { slots: u16 },
+    Executor {
+        slots: u16,
+    },
+    /// A web server and an executor in one process.
+    Both {
+        slots: u16,
+    },
+}
+
+impl Role {
+    pub(super) fn slots(self) -> Option<u16> {
+        match self {
+            Self::Web => None,
+            Self::Executor { slots } | Self::Both { slots } => Some(slots),
+        }
+    }
+
+    pub(super) fn is_web(self) -> bool {
+        matches!(self, Self::Web | Self::Both { .. })
+    }
 }
 
 /// A host with one program, which is started again when it dies.
@@ -99,6 +118,7 @@ impl Fleet {
             let kind = match role {
                 Role::Web => "web",
                 Role::Executor { .. } => "executor",
+                Role::Both { .. } => "both",
             };
             Arc::new(Place {
                 role: *role,
@@ -236,14 +256,14 @@ impl Fleet {
     }
 
     pub(super) fn executors(&self) -> Vec<Arc<Instance>> {
-        self.alive(|role| role != Role::Web)
+        self.alive(|role| role.slots().is_some())
     }
 
     /// Any web server that is there, as soon as there is one.
     pub(super) async fn web(&self) -> (Client, Arc<Instance>) {
         loop {
             let webs: Vec<_> = self
-                .alive(|role| role == Role::Web)
+                .alive(Role::is_web)
                 .into_iter()
                 .filter_map(|instance| Some((instance.client()?, instance)))
                 .collect();
@@ -281,15 +301,20 @@ impl Fleet {
                 }
                 continue;
             };
-            match (instance.executor(), instance.client()) {
-                (Some(executor), _) if executor.running() > 0 => {
+            let (executor, client) = (instance.executor(), instance.client());
+            if executor.is_some() < place.role.slots().is_some()
+                || client.is_some() < place.role.is_web()
+            {
+                return Some(format!("{} starts", place.name));
+            }
+            if let Some(executor) = executor {
+                if executor.running() > 0 {
                     let running = executor.running();
                     return Some(format!("{} runs {running}", instance.process.name));
                 }
-                (Some(executor), _) => own.push(format!("longshore.executor.{}", executor.id())),
-                (None, Some(client)) => own.push(format!("longshore.web.{}", client.id())),
-                (None, None) => return Some(format!("{} starts", place.name)),
+                own.push(format!("longshore.executor.{}", executor.id()));
             }
+            own.extend(client.map(|client| format!("longshore.web.{}", client.id())));
         }
         let queues = QUEUES.into_iter().chain(own.iter().map(String::as_str));
         let full = |queue: &&str| {
@@ -307,28 +332,23 @@ async fn begin(role: Role, hub: &Arc<Hub>, instance: &Arc<Instance>) -> Result<(
     let Some(runtime) = instance.parts().runtime.take() else {
         return Ok(());
     };
-    match role {
-        Role::Web => {
-            let settings = ClientSettings::default();
-            let client = runtime
-                .client(settings)
-                .await
-                .map_err(|error| error.to_string())?;
-            instance.parts().client = Some(client);
-        }
-        Role::Executor { slots } => {
-            let settings = ExecutorSettings {
-                name: ExecutorName::new("x").unwrap(),
-                host: "localhost".to_owned(),
-                slots: Slots::from([(QueueName::default_queue(), slots)]),
-                creates_queues: false,
-                limits: PayloadLimits::default(),
-            };
-            let registry = work::registry(hub, &instance.process, runtime.clock());
-            let executor = Box::pin(runtime.executor(registry, settings, DEFAULT_RETENTION)).await;
-            let executor = executor.map_err(|error| error.to_string())?;
-            instance.parts().executor = Some(Arc::new(executor));
-        }
+    if let Some(slots) = role.slots() {
+        let settings = ExecutorSettings {
+            name: ExecutorName::new("x").unwrap(),
+            host: "localhost".to_owned(),
+            slots: Slots::from([(QueueName::default_queue(), slots)]),
+            creates_queues: false,
+            limits: PayloadLimits::default(),
+        };
+        let registry = work::registry(hub, &instance.process, runtime.clock());
+        let executor = Box::pin(runtime.executor(registry, settings, DEFAULT_RETENTION)).await;
+        let executor = executor.map_err(|error| error.to_string())?;
+        instance.parts().executor = Some(Arc::new(executor));
+    }
+    if role.is_web() {
+        let client = runtime.client(ClientSettings::default()).await;
+        let client = client.map_err(|error| error.to_string())?;
+        instance.parts().client = Some(client);
     }
     instance.parts().runtime = Some(runtime);
     Ok(())

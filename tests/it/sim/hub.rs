@@ -101,6 +101,7 @@ pub(super) struct Call<'hub> {
     hub: &'hub Hub,
     process: &'hub Process,
     dies: bool,
+    is_unheard: bool,
 }
 
 impl Hub {
@@ -194,11 +195,11 @@ impl Hub {
         if moment == Some(Moment::Before) {
             self.kill(process).await;
         }
-        let dies = moment == Some(Moment::After);
         Call {
             hub: self,
             process,
-            dies,
+            dies: moment == Some(Moment::After),
+            is_unheard: moment == Some(Moment::Unheard),
         }
     }
 
@@ -329,6 +330,11 @@ impl Hub {
 }
 
 impl Call<'_> {
+    /// Whether the answer gets lost, and the process lives on.
+    pub(super) fn is_unheard(&self) -> bool {
+        self.is_unheard
+    }
+
     /// The call was carried out, and its answer comes to the process.
     pub(super) async fn answered(self) {
         if self.dies {

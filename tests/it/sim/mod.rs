@@ -7,11 +7,11 @@
 //! | `time`, `chance` | time that stands still until nothing can run; numbers that a seed repeats |
 //! | `hub` | what all processes share, and the steps |
 //! | `process`, `fleet` | processes with a gate that can be shut; executors and web servers |
-//! | `network`, `store`, `broker` | what lies between a process and the real store and broker |
+//! | `network`, `store`, `store_port`, `broker` | what lies between a process and the real store and broker |
 //! | `work`, `users` | what tasks do, and who asks for them |
 //! | `checks` | what must hold at every step |
 //! | `chaos`, `run`, `calm` | a time of faults, then quiet, then calm |
-//! | `crash_points` | a death at each call of store and broker |
+//! | `crash_points`, `crash_seldom` | a death at each call of store and broker |
 //!
 //! `SIM_SEED=8135 cargo test --test it -- sim` repeats one seed and prints its trace; `SIM_SEEDS=5000` runs that many.
 
@@ -21,6 +21,7 @@ mod chance;
 mod chaos;
 mod checks;
 mod crash_points;
+mod crash_seldom;
 mod fleet;
 mod hub;
 mod network;
@@ -28,6 +29,7 @@ mod notes;
 mod process;
 mod run;
 mod store;
+mod store_port;
 mod time;
 mod users;
 mod work;

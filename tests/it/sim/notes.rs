@@ -1,7 +1,7 @@
 //! What is noted of the answers of the store: for the model, and for people.
 
-use longshore::domain::{ExecutorId, Task, TaskId};
-use longshore::store::{Below, TakenOver};
+use longshore::domain::{ExecutorId, NewTask, Task, TaskId};
+use longshore::store::{Below, Submitted, TakenOver};
 
 use super::hub::Hub;
 
@@ -12,6 +12,17 @@ fn ids(tasks: &[Task]) -> impl Iterator<Item = TaskId> {
 pub(super) fn claimed(hub: &Hub, executor: ExecutorId, tasks: &[Task]) -> Option<String> {
     hub.model().claimed(hub.now(), executor, tasks);
     (!tasks.is_empty()).then(|| hub.names(ids(tasks)))
+}
+
+pub(super) fn submitted(hub: &Hub, tasks: &[NewTask], answers: &[Submitted]) -> Option<String> {
+    hub.model().act("submit", None);
+    let answers = tasks.iter().zip(answers);
+    let words = answers.map(|(task, answer)| match answer {
+        Submitted::Stored(facts) => format!("{} {}", hub.name(task.id), facts.state),
+        Submitted::Known(_) => format!("{} known", hub.name(task.id)),
+        Submitted::Refused(refusal) => format!("{} {refusal}", hub.name(task.id)),
+    });
+    Some(words.collect::<Vec<_>>().join(", "))
 }
 
 pub(super) fn taken(hub: &Hub, taken: &TakenOver) -> Option<String> {

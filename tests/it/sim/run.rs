@@ -91,7 +91,11 @@ fn roles(chance: &mut Chance) -> Vec<Role> {
     // Alone an executor is its own housekeeper, and meets its own former attempts.
     for _ in 0..=chance.below(3) {
         let slots = u16::try_from(1 + chance.below(4)).unwrap();
-        roles.push(Role::Executor { slots });
+        roles.push(if chance.hits(250) {
+            Role::Both { slots }
+        } else {
+            Role::Executor { slots }
+        });
     }
     roles
 }

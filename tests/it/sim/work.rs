@@ -30,7 +30,9 @@ pub(super) struct Work {
 }
 
 /// The actions of the simulation.
-const ACTIONS: [&str; 6] = ["work", "shaky", "bad", "panics", "parent", "saga"];
+const ACTIONS: [&str; 7] = [
+    "work", "shaky", "bad", "panics", "parent", "saga", "fragile",
+];
 
 /// The steps of a saga that have an effect.
 const EFFECTS: [&str; 5] = ["reserve", "charge", "pack", "ship", "thank"];
@@ -94,6 +96,9 @@ async fn run(
     if action == "saga" {
         return saga(&site, number, context, work).await;
     }
+    if action == "fragile" {
+        return fragile(context, work).await;
+    }
     let mut parts = Vec::new();
     for _ in 0..work.children {
         let child = Work {
@@ -123,6 +128,25 @@ async fn run(
         "panics" => std::panic::resume_unwind(Box::new("it panics")),
         _ if task.failures < work.failures => Err(Failure::retry("not yet")),
         _ => Ok(work.millis),
+    }
+}
+
+/// Sub-tasks of which one fails, so that the others are cancelled.
+async fn fragile(context: Context, work: Work) -> Result<u64, Failure> {
+    context.progress(1, Some(2), "half of it").await;
+    let long = Work {
+        millis: 60_000,
+        is_polite: true,
+        ..Work::default()
+    };
+    let good = (1..work.children).map(|_| submission("work", long));
+    let bad = submission("bad", Work::default());
+    let parts = context
+        .spawn_all("parts", good.chain([bad]), FanOutPlan::default())
+        .await?;
+    match context.join(&parts).await {
+        Ok(joined) => Err(Failure::fatal(format_args!("nothing failed: {joined:?}"))),
+        Err(_) => Ok(work.millis),
     }
 }
 

@@ -232,6 +232,14 @@ impl Store for Flaky {
         self.pass("create_queue", self.store.create_queue(queue).await)
     }
 
+    async fn pause_queue(&self, queue: &QueueName, by: &Operator) -> Result<bool, StoreError> {
+        self.pass("pause_queue", self.store.pause_queue(queue, by).await)
+    }
+
+    async fn resume_queue(&self, queue: &QueueName) -> Result<bool, StoreError> {
+        self.pass("resume_queue", self.store.resume_queue(queue).await)
+    }
+
     async fn queues(&self) -> Result<Vec<QueueRecord>, StoreError> {
         self.pass("queues", self.store.queues().await)
     }

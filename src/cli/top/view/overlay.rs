@@ -18,7 +18,7 @@ const KEYS: &[(&str, &str)] = &[
     ("c", "cancel the selected task, and all below it"),
     ("r", "resume the selected paused task"),
     ("d", "drain the selected executor"),
-    ("p", "tells why no queue can be paused"),
+    ("p", "pause the selected queue"),
     ("Esc", "back"),
     ("q, Ctrl-C", "quit"),
 ];

@@ -233,8 +233,13 @@ fn queue(model: &Model, queue: &QueueOverview, theme: Theme) -> Vec<Cell> {
     } else {
         counted(slots, theme)
     };
+    let name = if queue.pause.is_some() {
+        (format!("{} (paused)", queue.name), theme.warning())
+    } else {
+        (queue.name.to_string(), theme.bold())
+    };
     vec![
-        (queue.name.to_string(), theme.bold()),
+        name,
         counted(queue.ready, theme),
         counted(queue.running, theme),
         slots,

@@ -79,6 +79,7 @@ pub(crate) async fn a_heartbeat_hears_of_cancellations(world: &World) {
             Renewal::Held {
                 cancels: cancels.clone(),
                 fleet: 2,
+                paused: Vec::new(),
             }
         );
     }
@@ -87,6 +88,7 @@ pub(crate) async fn a_heartbeat_hears_of_cancellations(world: &World) {
         Renewal::Held {
             cancels: Vec::new(),
             fleet: 2,
+            paused: Vec::new(),
         }
     );
     let cancelled = Ending::Cancelled(Failure::fatal("first"));
@@ -97,6 +99,7 @@ pub(crate) async fn a_heartbeat_hears_of_cancellations(world: &World) {
         Renewal::Held {
             cancels: Vec::new(),
             fleet: 2,
+            paused: Vec::new(),
         }
     );
 }

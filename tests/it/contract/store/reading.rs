@@ -1,15 +1,18 @@
 //! Reading, logs and the schema.
 
+use std::slice;
+
 use longshore::domain::QueueRecord;
 use longshore::domain::limits::PAGE_MAX;
 use longshore::domain::{
-    Attempt, Ending, LogChunk, LogPosition, LogStream, Submission, Task, TaskId, TaskState,
+    Attempt, Ending, LogChunk, LogPosition, LogStream, Operator, Submission, Task, TaskId,
+    TaskState,
 };
-use longshore::store::{List, SCHEMA_VERSION, StoreError};
+use longshore::store::{List, Renewal, SCHEMA_VERSION, StoreError};
 use uuid::Uuid;
 
 use super::World;
-use super::world::{action, below, echo, later, new, queue, succeeded};
+use super::world::{LONG, action, below, echo, later, new, queue, succeeded};
 
 /// A list of everything.
 pub(crate) fn all() -> List {
@@ -155,7 +158,7 @@ pub(crate) async fn a_tree_lists_parents_before_children(world: &World) {
     // An id that sorts before its elder sibling's: age is not the order of the ids.
     let mut younger = new(below(root));
     younger.id = TaskId::of_subtask(TaskId::from_uuid(Uuid::nil()), "0");
-    world.submit(std::slice::from_ref(&younger)).await;
+    world.submit(slice::from_ref(&younger)).await;
     world.ready(1).await;
     let tree = async |task| ids(world.store.tree(task).await.unwrap().tasks);
     assert_eq!(tree(root).await, [root, elder, younger.id, grandchild]);
@@ -181,6 +184,7 @@ pub(crate) async fn queues_count_what_is_open(world: &World) {
         scheduled,
         ready,
         running,
+        paused: None,
     };
     assert_eq!(
         world.store.queues().await.unwrap(),
@@ -190,6 +194,39 @@ pub(crate) async fn queues_count_what_is_open(world: &World) {
             record("default", 1, 2, 0),
         ]
     );
+}
+
+pub(crate) async fn a_paused_queue_says_by_whom_and_executors_hear_of_it(world: &World) {
+    let (ann, bob) = (Operator::new("ann").unwrap(), Operator::new("bob").unwrap());
+    let bulk = queue("bulk");
+    assert!(!world.store.pause_queue(&bulk, &ann).await.unwrap());
+    assert!(!world.store.resume_queue(&bulk).await.unwrap());
+    world.store.create_queue(&bulk).await.unwrap();
+    let executor = world.executor().await;
+    let heard = async || match world.store.renew(executor, LONG).await.unwrap() {
+        Renewal::Held { paused, .. } => paused,
+        Renewal::Fenced => panic!("fenced"),
+    };
+    let seen = async || {
+        let queues = world.store.queues().await.unwrap();
+        assert_eq!(queues[1].paused, None, "the queue `default`");
+        let overview = world.store.overview(9).await.unwrap();
+        assert_eq!(overview.queues[0].pause, queues[0].paused);
+        queues[0].paused.clone()
+    };
+    assert_eq!((seen().await, heard().await), (None, Vec::new()));
+    let before = world.store.identity().await.unwrap().now;
+    assert!(world.store.pause_queue(&bulk, &ann).await.unwrap());
+    let first = seen().await.unwrap();
+    assert!(first.at >= before, "{first:?}");
+    assert_eq!(first.by, ann);
+    assert!(world.store.pause_queue(&bulk, &bob).await.unwrap());
+    assert_eq!(seen().await, Some(first), "who came first stays");
+    assert_eq!(heard().await, slice::from_ref(&bulk));
+    assert!(world.store.resume_queue(&bulk).await.unwrap());
+    assert_eq!((seen().await, heard().await), (None, Vec::new()));
+    assert!(world.store.pause_queue(&bulk, &bob).await.unwrap());
+    assert_eq!(seen().await.unwrap().by, bob);
 }
 
 pub(crate) async fn an_overview_tells_what_is_open(world: &World) {

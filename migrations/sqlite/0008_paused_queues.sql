@@ -1,0 +1,3 @@
+-- Queues that an operator has paused: their tasks wait, and nobody takes them.
+alter table queue add column paused_at integer;
+alter table queue add column paused_by text;

@@ -30,8 +30,8 @@ const VICTIM: &str = "both1.1";
 
 /// Those that die in any case, and when: the victim is to judge one of them.
 const LOST: [(&str, Duration); 2] = [
-    ("executor2.1", Duration::from_millis(6_000)),
-    ("executor3.1", Duration::from_millis(9_000)),
+    ("executor2.1", Duration::from_secs(6)),
+    ("executor3.1", Duration::from_secs(9)),
 ];
 
 /// When the signals come by the broker.
@@ -75,7 +75,7 @@ fn sagas(chance: &mut Chance) -> Vec<Spec> {
         ..work(10)
     };
     let saga = |_| {
-        let at = Duration::from_millis(1_000);
+        let at = Duration::from_secs(1);
         Spec::new(submission("saga", saga), at, chance)
     };
     (0..4).map(saga).collect()
@@ -111,9 +111,9 @@ async fn suspects(fleet: Arc<Fleet>, specs: Vec<Spec>) {
             origin: None,
             fan_out: None,
         };
-        drop(store.submit(&[task.clone()]).await.unwrap());
+        drop(store.submit(std::slice::from_ref(&task)).await.unwrap());
         let ghost = record("ghost");
-        store.enroll(&ghost, Duration::from_secs(60)).await.unwrap();
+        store.enroll(&ghost, Duration::from_mins(1)).await.unwrap();
         let claimed = store.claim(ghost.id, &[task.id]).await.unwrap();
         assert_eq!(claimed.len(), 1);
         let ends_at = store.lease_end(ghost.id).await.unwrap().unwrap();

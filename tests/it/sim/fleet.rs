@@ -302,9 +302,9 @@ impl Fleet {
                 continue;
             };
             let (executor, client) = (instance.executor(), instance.client());
-            if executor.is_some() < place.role.slots().is_some()
-                || client.is_some() < place.role.is_web()
-            {
+            let lacks_executor = place.role.slots().is_some() && executor.is_none();
+            let lacks_client = place.role.is_web() && client.is_none();
+            if lacks_executor || lacks_client {
                 return Some(format!("{} starts", place.name));
             }
             if let Some(executor) = executor {

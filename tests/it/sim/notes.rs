@@ -14,7 +14,7 @@ pub(super) fn claimed(hub: &Hub, executor: ExecutorId, tasks: &[Task]) -> Option
     (!tasks.is_empty()).then(|| hub.names(ids(tasks)))
 }
 
-pub(super) fn submitted(hub: &Hub, tasks: &[NewTask], answers: &[Submitted]) -> Option<String> {
+pub(super) fn submitted(hub: &Hub, tasks: &[NewTask], answers: &[Submitted]) -> String {
     hub.model().act("submit", None);
     let answers = tasks.iter().zip(answers);
     let words = answers.map(|(task, answer)| match answer {
@@ -22,7 +22,7 @@ pub(super) fn submitted(hub: &Hub, tasks: &[NewTask], answers: &[Submitted]) -> 
         Submitted::Known(_) => format!("{} known", hub.name(task.id)),
         Submitted::Refused(refusal) => format!("{} {refusal}", hub.name(task.id)),
     });
-    Some(words.collect::<Vec<_>>().join(", "))
+    words.collect::<Vec<_>>().join(", ")
 }
 
 pub(super) fn taken(hub: &Hub, taken: &TakenOver) -> Option<String> {

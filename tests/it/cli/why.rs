@@ -127,3 +127,46 @@ async fn a_paused_queue_is_said_everywhere_until_it_goes_on() {
     = 0
     ");
 }
+
+#[tokio::test]
+async fn why_says_the_same_on_the_command_line_and_over_http() {
+    let shell = Shell::migrated()
+        .await
+        .with("LONGSHORE_WEB_STRICT_ACTIONS", "false");
+    let executor = shell.start("executor", "serves default").await;
+    let web = shell.start("web --listen 127.0.0.1:0", "listens on").await;
+    let said = web.said.join("\n");
+    let address = said.split("listens on ").nth(1).unwrap();
+    let address = address.split_whitespace().next().unwrap();
+    let address = address.trim_matches('`').trim_start_matches("http://");
+    let submitted = shell
+        .run("task submit nobodys --deadline 2199-01-01T00:00:00Z --priority 7")
+        .await
+        .with_status(0);
+    let id = submitted.out.trim();
+    let on_command = shell
+        .run(&format!("task why {id} -o json"))
+        .await
+        .with_status(0)
+        .json();
+    let over_http: serde_json::Value = reqwest::get(format!("http://{address}/v1/tasks/{id}/why"))
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(on_command["verdict"], over_http["verdict"]);
+    let words = over_http["verdict"].as_str().unwrap();
+    assert!(words.contains("offers the action `nobodys`"), "{words}");
+    let [one, other] = [&on_command, &over_http].map(|why| {
+        let lines = why["evidence"].as_array().unwrap().iter();
+        let lines = lines.map(|line| line.as_str().unwrap().to_owned());
+        // How long until the deadline differs by a second.
+        lines
+            .map(|line| line.split(" comes in ").next().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    });
+    assert_eq!(one, other);
+    assert!(one.len() >= 2, "{one:?}");
+    assert_eq!((web.stop().await, executor.stop().await), (0, 0));
+}

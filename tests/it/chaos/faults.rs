@@ -26,7 +26,7 @@ const HEALING_PATIENCE: Duration = Duration::from_mins(2);
 
 /// The kinds of faults, and for how long each lasts, in milliseconds. All come once before any comes again, so that a
 /// short run has all. A frozen process outlives its lease now and then. Kills come oftener: they alone are counted.
-const KINDS: [(&str, u64, u64); 17] = [
+const KINDS: [(&str, u64, u64); 18] = [
     ("executor killed", 0, 0),
     ("executor killed", 0, 0),
     ("executor killed", 0, 0),
@@ -35,6 +35,7 @@ const KINDS: [(&str, u64, u64); 17] = [
     ("broker connection cut", 0, 0),
     ("broker connection refused", 500, 8_000),
     ("broker connection held", 500, 12_000),
+    ("broker's answers lost", 500, 6_000),
     ("store connection cut", 0, 0),
     ("store connection refused", 500, 8_000),
     ("store connection held", 500, 20_000),

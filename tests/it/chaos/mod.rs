@@ -126,6 +126,7 @@ async fn submit(clients: &Clients, planned: &[Planned], duration: Duration) -> u
             let answer = clients.wait(number + 1, task.id).await;
             let is_expected = match task.kind {
                 Kind::Failing => answer["state"] == "failed",
+                Kind::Poison => answer["state"] == "paused",
                 Kind::Once => answer["state"] == "succeeded" || answer["state"] == "failed",
                 Kind::Echo | Kind::Nap | Kind::Rerun | Kind::FanOut => {
                     answer["state"] == "succeeded"

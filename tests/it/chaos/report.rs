@@ -67,9 +67,12 @@ impl Report {
             *self.states.entry(row.state.clone()).or_default() += 1;
             let ran = match task.kind {
                 Kind::Once => once.get(&task.id),
-                Kind::Echo | Kind::Nap | Kind::Failing | Kind::Rerun | Kind::FanOut => {
-                    rerun.get(&task.id)
-                }
+                Kind::Echo
+                | Kind::Nap
+                | Kind::Failing
+                | Kind::Rerun
+                | Kind::FanOut
+                | Kind::Poison => rerun.get(&task.id),
             };
             self.judge_one(task, row, ran.copied().unwrap_or(0));
             self.note_take_over(task, row);
@@ -85,7 +88,7 @@ impl Report {
             }
         }
         let open = fleet.ledger().tasks().await;
-        let open = open.into_values().filter(|entry| !entry.has_ended);
+        let open = open.into_values().filter(Entry::is_open);
         self.violations
             .extend(open.map(|entry| format!("has not ended: {entry:?}")));
     }
@@ -94,6 +97,10 @@ impl Report {
         let is_right = match (task.kind, row.state.as_str()) {
             (Kind::Echo | Kind::Nap | Kind::FanOut, state) => state == "succeeded",
             (Kind::Failing, state) => state == "failed",
+            (Kind::Poison, state) => {
+                let error = row.error.as_deref().unwrap_or_default();
+                state == "paused" && error.contains("quarantined: ")
+            }
             (Kind::Rerun, state) => {
                 self.doubled_runs += runs.saturating_sub(1);
                 state == "succeeded" && runs > 0
@@ -116,7 +123,7 @@ impl Report {
         let lost = self.lost.get(&task.id);
         if let (Some((attempt, at)), Some(started_at)) = (lost, row.started_at)
             && row.attempt == attempt + 1
-            && task.kind != Kind::Failing
+            && ![Kind::Failing, Kind::Poison].contains(&task.kind)
         {
             self.take_overs.push(started_at - at);
         }

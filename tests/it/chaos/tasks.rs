@@ -30,6 +30,8 @@ pub(super) enum Kind {
     Rerun,
     /// It makes sub-tasks.
     FanOut,
+    /// It kills the executor that runs it, each time.
+    Poison,
 }
 
 /// A task that is to be submitted.
@@ -40,11 +42,18 @@ pub(super) struct Planned {
     pub(super) submission: Value,
 }
 
+/// Every so many tasks one is poison.
+const POISONED_EVERY: usize = 1_500;
+
+/// Which of them: when all is under way.
+const POISONED_AT: usize = 501;
+
 /// Tasks of all kinds.
 pub(super) fn plan(fleet: &Fleet, count: usize, seed: u64) -> Vec<Planned> {
     let mut dice = Dice(seed);
-    let draw = |_| {
+    let draw = |number: usize| {
         let kind = match dice.below(100) {
+            _ if number % POISONED_EVERY == POISONED_AT => Kind::Poison,
             0..60 => Kind::Echo,
             60..80 => Kind::Nap,
             80..87 => Kind::Failing,
@@ -65,6 +74,10 @@ pub(super) fn plan(fleet: &Fleet, count: usize, seed: u64) -> Vec<Planned> {
             }
             Kind::Once => leaves_a_line(fleet, id, ONCE_RUNS),
             Kind::Rerun => leaves_a_line(fleet, id, RERUN_RUNS),
+            Kind::Poison => {
+                let script = "echo this will end badly; kill -9 $PPID";
+                json!({"action": "command", "input": {"program": "sh", "args": ["-c", script]}})
+            }
             Kind::FanOut => json!({"action": "fan_out", "queue": "fans", "input": FAN}),
         };
         submission["id"] = json!(id);

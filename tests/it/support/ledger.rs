@@ -20,6 +20,13 @@ pub(crate) struct Entry {
     pub(crate) error: Option<String>,
 }
 
+impl Entry {
+    /// Whether something is still to come of it by itself.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.has_ended && self.state != "paused"
+    }
+}
+
 /// What the store says.
 pub(crate) struct Ledger {
     address: String,

@@ -163,12 +163,12 @@ pub(crate) async fn each_ran_once(fleet: &Fleet, tasks: &[Uuid]) {
     }
 }
 
-/// Waits until all of `tasks` have ended; their rows.
+/// Waits until all of `tasks` have ended, or need a human; their rows.
 pub(crate) async fn all_ended(fleet: &Fleet, tasks: &[Uuid]) -> Vec<(Uuid, Entry)> {
     let ledger = fleet.ledger();
     let look = async || {
         let rows = ledger.tasks().await;
-        let open = |id: &&Uuid| rows.get(*id).is_none_or(|entry| !entry.has_ended);
+        let open = |id: &&Uuid| rows.get(*id).is_none_or(Entry::is_open);
         tasks.iter().filter(open).count()
     };
     eventually_within(PATIENCE, "all tasks have ended", look, |open| *open == 0).await;

@@ -77,6 +77,24 @@ impl Bench for Amqp {
     }
 }
 
+impl Amqp {
+    /// Work queues refuse what comes while they hold a message.
+    async fn refuse_all_but_one(&self) {
+        let policy = json!({"pattern": "^longshore\\.work\\.", "apply-to": "queues", "priority": 9,
+            "definition": {"max-length": 1, "overflow": "reject-publish"}});
+        let path = format!("policies/{}/tiny", self.vhost.name);
+        self.vhost.rabbit.call(Method::PUT, &path, policy).await;
+    }
+
+    /// Another connection, by way of a proxy.
+    async fn by_a_proxy(&self, background: &Background) -> (Proxy, Arc<AmqpBroker>) {
+        let url = self.vhost.url();
+        let proxy = Proxy::before(&url);
+        let broker = connect(&proxy.through(&url), background).await.unwrap();
+        (proxy, broker)
+    }
+}
+
 async fn connect(url: &str, background: &Background) -> Result<Arc<AmqpBroker>, BrokerError> {
     AmqpBroker::connect(url, "test:1", SystemClock::shared(), background).await
 }
@@ -244,15 +262,10 @@ const CHANNEL_OPEN: &str = "\0\u{14}\0\u{a}";
 #[tokio::test]
 async fn a_channel_that_keeps_refusing_is_opened_anew() {
     let bench = Amqp::begin().await;
-    let policy = json!({"pattern": "^longshore\\.work\\.", "apply-to": "queues", "priority": 9,
-        "definition": {"max-length": 1, "overflow": "reject-publish"}});
-    let path = format!("policies/{}/tiny", bench.vhost.name);
-    bench.vhost.rabbit.call(Method::PUT, &path, policy).await;
-    let proxy = Proxy::before(&bench.vhost.url());
     let background = Background::new();
-    let broker = connect(&proxy.through(&bench.vhost.url()), &background)
-        .await
-        .unwrap();
+    let (proxy, broker) = bench.by_a_proxy(&background).await;
+    publish(&*broker, announcements(1)).await; // Now it has a channel.
+    bench.refuse_all_but_one().await;
     proxy.lose(CHANNEL_OPEN);
     eventually(
         "the queue refuses",
@@ -279,11 +292,8 @@ async fn a_channel_that_keeps_refusing_is_opened_anew() {
 #[tokio::test]
 async fn a_link_that_confirms_nothing_in_time_is_opened_anew() {
     let bench = Amqp::begin().await;
-    let proxy = Proxy::before(&bench.vhost.url());
     let background = Background::new();
-    let broker = connect(&proxy.through(&bench.vhost.url()), &background)
-        .await
-        .unwrap();
+    let (proxy, broker) = bench.by_a_proxy(&background).await;
     publish(&*broker, announcements(1)).await;
     proxy.swallow_answers();
     let results = broker.publish(announcements(2)).await;
@@ -301,10 +311,7 @@ async fn a_link_that_confirms_nothing_in_time_is_opened_anew() {
 #[tokio::test]
 async fn what_a_full_queue_refuses_is_refused_until_there_is_room() {
     let bench = Amqp::begin().await;
-    let policy = json!({"pattern": "^longshore\\.work\\.", "apply-to": "queues", "priority": 9,
-        "definition": {"max-length": 1, "overflow": "reject-publish"}});
-    let path = format!("policies/{}/tiny", bench.vhost.name);
-    bench.vhost.rabbit.call(Method::PUT, &path, policy).await;
+    bench.refuse_all_but_one().await;
     eventually(
         "the queue refuses",
         async || bench.broker.publish(announcements(5)).await,

@@ -5,18 +5,24 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use longshore::action::{Context, Registry};
+use longshore::broker::{Broker as _, Source};
 use longshore::domain::limits::LEASE_DURATION;
-use longshore::domain::{Failure, NewTask, Payload, Task, TaskId, TaskState};
+use longshore::domain::{Failure, NewTask, Payload, QueueName, Task, TaskId, TaskState};
 use longshore::runtime::RunningExecutor;
 use longshore::store::StoreAddress;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
+use crate::contract::store::record;
 use crate::support::database::fresh_database;
-use crate::support::eventually::eventually;
+use crate::support::eventually::{eventually, eventually_within};
 use crate::support::flaky::Flaky;
 use crate::support::world::{PATIENCE, World, gate, submission};
+
+/// A lease that outlives every test.
+const LONG: Duration = Duration::from_hours(1);
 
 #[tokio::test]
 async fn a_death_notice_hands_the_tasks_on_before_the_lease_ends() {
@@ -70,6 +76,50 @@ async fn a_death_notice_is_kept_until_the_store_answers() {
 }
 
 #[tokio::test]
+async fn what_the_broker_lends_to_the_dead_is_found_at_once() {
+    let world = World::embedded().await;
+    let lost = record("lost");
+    world.store().enroll(&lost, LONG).await.unwrap();
+    let mut tasks = Vec::new();
+    for number in 0..6 {
+        tasks.push(world.submit(submission("echo", &json!(number))).await);
+    }
+    assert_eq!(world.store().claim(lost.id, &tasks).await.unwrap().len(), 6);
+    let token = Source::Token(lost.id);
+    let mut token = world.broker.consume(token, 1).await.unwrap();
+    let held = token.next().await;
+    // In a fleet of a dozen an executor looks once a minute.
+    for _ in 0..12 {
+        let record = record("elsewhere");
+        world.store().enroll(&record, LONG).await.unwrap();
+    }
+    let executor = world.executor(6).await;
+    let lease = async || {
+        let end = world.store().lease_end(executor.id()).await;
+        end.unwrap().unwrap()
+    };
+    let begun = lease().await;
+    eventually("it knows the fleet, and looks as often", lease, |end| {
+        end.duration_since(begun) > SignedDuration::from_secs(9)
+    })
+    .await;
+    // On a host without power, of which the broker has not noticed yet: what it is lent it keeps.
+    let work = Source::Work(QueueName::default_queue());
+    let dead = world.broker.consume(work, 100).await.unwrap();
+    drop((held, token));
+    let open = async || {
+        let found = world.store().tasks(&tasks).await.unwrap().tasks;
+        found.iter().filter(|task| !task.state.is_final()).count()
+    };
+    let soon = Duration::from_secs(10);
+    eventually_within(soon, "all have run elsewhere", open, |open| *open == 0).await;
+    let lent = world.broker.lent("longshore.work.default");
+    assert!(lent > 0, "the dead has some");
+    drop(dead);
+    world.stop([executor]).await;
+}
+
+#[tokio::test]
 async fn an_executor_without_a_token_that_falls_silent_is_found_before_its_lease_ends() {
     let (world, _) = World::flaky().await;
     let store = world.store();
@@ -77,7 +127,7 @@ async fn an_executor_without_a_token_that_falls_silent_is_found_before_its_lease
     task.queue = "other".parse().unwrap();
     store.create_queue(&task.queue).await.unwrap();
     let task = world.submit(task).await;
-    let record = crate::contract::store::record("dead");
+    let record = record("dead");
     store.enroll(&record, LEASE_DURATION).await.unwrap();
     assert_eq!(store.claim(record.id, &[task]).await.unwrap().len(), 1);
     store.note_token(record.id, false).await.unwrap();
@@ -178,7 +228,7 @@ async fn a_suspect_runs_on_trial_and_one_by_one() {
     let tasks = [world.submit(gate()).await, world.submit(gate()).await];
     // Two executors died while both ran: made in the store, because no process shall die here.
     for _ in 0..2 {
-        let record = crate::contract::store::record("dead");
+        let record = record("dead");
         let store = world.store();
         store.enroll(&record, LEASE_DURATION).await.unwrap();
         assert_eq!(store.claim(record.id, &tasks).await.unwrap().len(), 2);

@@ -48,7 +48,7 @@ pub(super) struct Crash {
 }
 
 impl Crash {
-    /// A process makes a call: tells whether it dies of it.
+    /// The death of `victim` at its call with this number.
     pub(super) fn new(victim: &'static str, point: Option<usize>, moment: Moment) -> Self {
         Self {
             victim,
@@ -72,6 +72,7 @@ impl Crash {
         std::mem::take(&mut self.seen)
     }
 
+    /// A process makes a call: tells whether it dies of it.
     pub(super) fn meets(&mut self, process: &Process, method: &'static str) -> Option<Moment> {
         if process.name != self.victim {
             return None;

@@ -3,10 +3,9 @@
 use super::args::{Common, Flags, QueueVerb};
 use super::complaint::Complaint;
 use super::output::Output;
-use super::process;
 use super::status::ExitStatus;
-use crate::config::env;
-use crate::domain::{Operator, QueueName};
+use super::{process, verbs};
+use crate::domain::QueueName;
 use crate::wire::QueueJson;
 
 pub(super) async fn run(
@@ -46,10 +45,7 @@ pub(super) async fn run(
         }
         QueueVerb::Pause { name, by } => {
             let queue = QueueName::new(&name)?;
-            let by = match by {
-                Some(name) => Operator::new(&name)?,
-                None => env::operator(),
-            };
+            let by = verbs::operator(by.as_deref())?;
             let store = config.store.address()?.open().await?;
             let is_there = store.pause_queue(&queue, &by).await;
             store.close().await;

@@ -189,6 +189,14 @@ impl Acted {
     }
 }
 
+/// Who acts: as it is said, or whoever types.
+pub(super) fn operator(by: Option<&str>) -> Result<Operator, Complaint> {
+    Ok(match by {
+        Some(name) => Operator::new(name)?,
+        None => env::operator(),
+    })
+}
+
 /// Does `act` to the tasks that are meant.
 pub(super) async fn run(
     config: &Config,
@@ -196,10 +204,7 @@ pub(super) async fn run(
     act: Act,
     output: Output,
 ) -> Result<ExitStatus, Complaint> {
-    let by = match &which.by {
-        Some(name) => Operator::new(name)?,
-        None => env::operator(),
-    };
+    let by = operator(which.by.as_deref())?;
     match (&which.id, &which.condition) {
         (Some(id), _) => one(config, id.parse()?, &act, &by, output).await,
         (None, condition) => {

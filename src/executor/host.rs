@@ -52,12 +52,10 @@ impl AttemptHost {
     /// Returns when something that is stored of the task could not be read, and what. Never otherwise.
     pub(super) async fn unreadable(&self) -> Failure {
         let mut unreadable = self.unreadable.subscribe();
-        loop {
-            if let Some(failure) = unreadable.borrow_and_update().clone() {
-                return failure;
-            }
-            // The sender lives as long as the host.
-            drop(unreadable.changed().await);
+        let found = unreadable.wait_for(Option::is_some).await;
+        match found.ok().and_then(|found| found.clone()) {
+            Some(failure) => failure,
+            None => self.stopped().await, // Never: the sender lives as long as the host.
         }
     }
 
@@ -90,10 +88,7 @@ impl AttemptHost {
             }
         });
         match answered.await {
-            Ok(Err(error @ StoreError::Corrupt { .. })) => {
-                self.unreadable.send_replace(Some(Failure::fatal(error)));
-                self.stopped().await
-            }
+            Ok(Err(error @ StoreError::Corrupt { .. })) => self.cannot_be_read(error).await,
             Ok(answer) => Ok(answer?),
             Err(_) => self.stopped().await,
         }
@@ -102,6 +97,12 @@ impl AttemptHost {
     /// The attempt is not the task's any more: whatever it waits for will not come.
     async fn stale<T>(&self) -> T {
         self.shared.running.stop(self.task.id, Stop::Released);
+        self.stopped().await
+    }
+
+    /// What is stored cannot be read: the attempt ends by it.
+    async fn cannot_be_read<T>(&self, error: StoreError) -> T {
+        self.unreadable.send_replace(Some(Failure::fatal(error)));
         self.stopped().await
     }
 
@@ -297,11 +298,7 @@ impl Host for AttemptHost {
         };
         let listed = self.ask(ask).await?;
         match listed.unreadable.into_iter().next() {
-            Some(row) => {
-                self.unreadable
-                    .send_replace(Some(Failure::fatal(row.error)));
-                self.stopped().await
-            }
+            Some(row) => self.cannot_be_read(row.error).await,
             None => Ok(listed.tasks),
         }
     }

@@ -84,10 +84,11 @@ struct Row {
 /// Looks for ready tasks of one queue until the intake stops.
 pub(super) async fn look(shared: Arc<Shared>, slots: Arc<QueueSlots>, background: Background) {
     let mut search = Search::of(&slots);
-    let (mut losses, mut hears_of_losses, mut after_loss) = (shared.losses.clone(), true, None);
+    let (mut losses, mut hears_of_losses) = (shared.losses.clone(), true);
+    // When it is to look whether or not the queue is silent.
+    let mut due = None;
     loop {
-        let was_paused = slots.is_paused();
-        if was_paused {
+        if slots.is_paused() {
             tokio::select! {
                 biased;
                 () = background.stopping() => return,
@@ -95,6 +96,7 @@ pub(super) async fn look(shared: Arc<Shared>, slots: Arc<QueueSlots>, background
             }
             // What was announced meanwhile and forgotten may be of any age.
             search = Search::of(&slots);
+            due = Some(shared.clock.sleep(Duration::ZERO));
         }
         let has_broker = matches!(*shared.broker.health().borrow(), Health::Up)
             && shared.broker.promises().announces;
@@ -104,15 +106,14 @@ pub(super) async fn look(shared: Arc<Shared>, slots: Arc<QueueSlots>, background
         let (slot, is_due) = tokio::select! {
             biased;
             () = background.stopping() => return,
-            () = std::future::ready(()), if was_paused => (None, true),
             slot = slots.slot(), if search.row.is_some() => (slot, false),
-            () = passed(after_loss.as_mut()) => {
-                after_loss = None;
+            () = passed(due.as_mut()) => {
+                due = None;
                 (None, true)
             }
             changed = losses.changed(), if hears_of_losses => {
                 hears_of_losses = changed.is_ok(); // Not when housekeeping has ended.
-                after_loss = hears_of_losses.then(|| shared.clock.sleep(SILENCE_AFTER_LOSS));
+                due = hears_of_losses.then(|| shared.clock.sleep(SILENCE_AFTER_LOSS));
                 continue;
             }
             () = shared.clock.sleep(pause) => (None, false),

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::request::NamedQueue;
+use super::request::Named;
 use super::verbs::{Act, NoBody};
 use super::{App, Problem};
 use crate::domain::QueueName;
@@ -19,7 +19,7 @@ pub(super) async fn list(State(app): State<App>) -> Result<Json<Vec<QueueJson>>,
 /// `POST /v1/queues/{name}/pause`: 200 with the queue, also when it was paused already; 404 when there is none.
 pub(super) async fn pause(
     State(app): State<App>,
-    NamedQueue(queue): NamedQueue,
+    Named(queue): Named<QueueName>,
     Act { by, .. }: Act<NoBody>,
 ) -> Result<Json<QueueJson>, Problem> {
     let is_there = app.store.pause_queue(&queue, &by).await?;
@@ -29,7 +29,7 @@ pub(super) async fn pause(
 /// `POST /v1/queues/{name}/resume`: 200 with the queue, also when it was not paused; 404 when there is none.
 pub(super) async fn resume(
     State(app): State<App>,
-    NamedQueue(queue): NamedQueue,
+    Named(queue): Named<QueueName>,
     Act { .. }: Act<NoBody>,
 ) -> Result<Json<QueueJson>, Problem> {
     let is_there = app.store.resume_queue(&queue).await?;

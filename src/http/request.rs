@@ -1,6 +1,7 @@
 //! What a request says in its path and its query. What cannot be read is a [`Problem`], as every other error is.
 
 use std::error::Error;
+use std::str::FromStr;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Path, Query};
@@ -9,56 +10,40 @@ use serde::de::DeserializeOwned;
 
 use super::Problem;
 use crate::domain::limits::{PAGE_DEFAULT, PAGE_MAX};
-use crate::domain::{IdError, QueueName, ScheduleName, TaskId};
+use crate::domain::{QueueName, ScheduleName, TaskId};
 use crate::wire::nearest;
 
-/// The task that the path names.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Named(pub(super) TaskId);
+/// What a path can name.
+pub(super) trait InPath: FromStr<Err: ToString> {
+    /// What a text is not that is none.
+    const WHAT: &'static str;
+}
 
-impl<S: Send + Sync> FromRequestParts<S> for Named {
+impl InPath for TaskId {
+    const WHAT: &'static str = "a task id (a UUID)";
+}
+
+impl InPath for ScheduleName {
+    const WHAT: &'static str = "a name of a schedule";
+}
+
+impl InPath for QueueName {
+    const WHAT: &'static str = "a name of a queue";
+}
+
+/// What the path names: a task unless it is said.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Named<T = TaskId>(pub(super) T);
+
+impl<S: Send + Sync, T: InPath> FromRequestParts<S> for Named<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let path = Path::<String>::from_request_parts(parts, state).await;
         let Path(text) =
-            path.map_err(|_| Problem::bad_request("not a task id (a UUID): it is not UTF-8"))?;
+            path.map_err(|_| Problem::bad_request(format!("not {}: it is not UTF-8", T::WHAT)))?;
         text.parse()
             .map(Self)
-            .map_err(|error: IdError| Problem::bad_request(error.to_string()))
-    }
-}
-
-/// The schedule that the path names.
-#[derive(Debug, Clone)]
-pub(super) struct NamedSchedule(pub(super) ScheduleName);
-
-impl<S: Send + Sync> FromRequestParts<S> for NamedSchedule {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let path = Path::<String>::from_request_parts(parts, state).await;
-        let Path(text) =
-            path.map_err(|_| Problem::bad_request("not a name of a schedule: it is not UTF-8"))?;
-        let name = ScheduleName::new(&text);
-        name.map(Self)
-            .map_err(|error| Problem::bad_request(error.to_string()))
-    }
-}
-
-/// The queue that the path names.
-#[derive(Debug, Clone)]
-pub(super) struct NamedQueue(pub(super) QueueName);
-
-impl<S: Send + Sync> FromRequestParts<S> for NamedQueue {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let path = Path::<String>::from_request_parts(parts, state).await;
-        let Path(text) =
-            path.map_err(|_| Problem::bad_request("not a name of a queue: it is not UTF-8"))?;
-        let name = QueueName::new(&text);
-        name.map(Self)
             .map_err(|error| Problem::bad_request(error.to_string()))
     }
 }

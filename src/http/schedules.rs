@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use super::request::{Asked, NamedSchedule, page_limit};
+use super::request::{Asked, Named, page_limit};
 use super::submit::{check_content_type, too_large};
 use super::{App, Problem};
 use crate::client::{CreateScheduleError, ScheduleClientError};
@@ -69,7 +69,7 @@ pub(super) async fn list(
 /// `GET /v1/schedules/{name}`: with its next firings and its last ones.
 pub(super) async fn show(
     State(app): State<App>,
-    NamedSchedule(name): NamedSchedule,
+    Named(name): Named<ScheduleName>,
 ) -> Result<Json<ScheduleDetailJson>, Problem> {
     detail(&app, &name).await
 }
@@ -77,7 +77,7 @@ pub(super) async fn show(
 /// `POST /v1/schedules/{name}/pause`.
 pub(super) async fn pause(
     State(app): State<App>,
-    NamedSchedule(name): NamedSchedule,
+    Named(name): Named<ScheduleName>,
     headers: HeaderMap,
 ) -> Result<Json<ScheduleDetailJson>, Problem> {
     check_content_type(&headers)?;
@@ -88,7 +88,7 @@ pub(super) async fn pause(
 /// `POST /v1/schedules/{name}/resume`.
 pub(super) async fn resume(
     State(app): State<App>,
-    NamedSchedule(name): NamedSchedule,
+    Named(name): Named<ScheduleName>,
     headers: HeaderMap,
 ) -> Result<Json<ScheduleDetailJson>, Problem> {
     check_content_type(&headers)?;
@@ -108,7 +108,7 @@ pub(super) struct TriggeredJson {
 /// `POST /v1/schedules/{name}/trigger`: 202 when its task is submitted or waits, 409 when it is skipped.
 pub(super) async fn trigger(
     State(app): State<App>,
-    NamedSchedule(name): NamedSchedule,
+    Named(name): Named<ScheduleName>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     check_content_type(&headers)?;
@@ -128,7 +128,7 @@ pub(super) async fn trigger(
 /// `DELETE /v1/schedules/{name}`: 204.
 pub(super) async fn delete(
     State(app): State<App>,
-    NamedSchedule(name): NamedSchedule,
+    Named(name): Named<ScheduleName>,
 ) -> Result<StatusCode, Problem> {
     app.client.delete_schedule(&name).await?;
     Ok(StatusCode::NO_CONTENT)

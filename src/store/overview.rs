@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::progress::progress;
-use super::queue::pause;
-use super::row::{RowName, name};
+use super::queue::NameRow;
+use super::row::RowName;
 use super::time::Time;
 use super::{StoreError, StoreIdentity};
 use crate::domain::{
@@ -126,15 +126,15 @@ pub(super) struct Counted {
 
 impl Counted {
     /// The sum of `rows`, over the queues that are named.
-    pub(super) fn of(
-        queues: &[(String, Option<Time>, Option<String>)],
-        rows: Vec<CountRow>,
-    ) -> Result<Self, StoreError> {
+    pub(super) fn of(queues: &[NameRow], rows: Vec<CountRow>) -> Result<Self, StoreError> {
         let mut counted = Self::default();
-        for (text, paused_at, paused_by) in queues {
-            let mut queue = nothing(name("queue", text)?);
-            queue.pause = pause(text, *paused_at, paused_by.as_deref())?;
-            counted.queues.insert(queue.name.clone(), queue);
+        for row in queues {
+            let (name, pause) = row.read()?;
+            let queue = QueueOverview {
+                pause,
+                ..nothing(name.clone())
+            };
+            counted.queues.insert(name, queue);
         }
         for row in rows {
             counted.add(&row);

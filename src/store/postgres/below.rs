@@ -55,10 +55,10 @@ pub(super) async fn cancel_spawned(
     if !is_held {
         return Ok(None); // Rolled back.
     }
-    let has_more = found.len() >= limit;
-    let below = cancel_found(&mut transaction, (parent, name), &wish.reason, found).await?;
+    let wish = (parent, name, wish.reason.as_str());
+    let below = cancel_found(&mut transaction, wish, found, limit).await?;
     transaction.commit().await.map_err(error::of)?;
-    Ok(Some(Below { has_more, ..below }))
+    Ok(Some(below))
 }
 
 /// As [`crate::store::Store::clear_below`].
@@ -75,9 +75,9 @@ pub(super) async fn clear_below(
         return Ok(Below::default());
     };
     let found = lock_some(&mut transaction, ended, None, limit).await?;
-    let is_last = found.len() < limit;
-    let below = cancel_found(&mut transaction, (ended, None), PARENT_ENDED, found).await?;
-    if is_last {
+    let wish = (ended, None, PARENT_ENDED);
+    let below = cancel_found(&mut transaction, wish, found, limit).await?;
+    if !below.has_more {
         sqlx::query(FORGET)
             .bind(ended)
             .execute(&mut *transaction)
@@ -111,10 +111,11 @@ async fn lock_some(
 
 async fn cancel_found(
     connection: &mut PgConnection,
-    (task, name): (Uuid, Option<&str>),
-    reason: &str,
+    (task, name, reason): (Uuid, Option<&str>, &str),
     found: Vec<Uuid>,
+    limit: usize,
 ) -> Result<Below, StoreError> {
+    let has_more = found.len() >= limit;
     sqlx::query(CLOSE)
         .bind(task)
         .bind(name)
@@ -132,6 +133,6 @@ async fn cancel_found(
     Ok(Below {
         cancelled,
         running,
-        has_more: false,
+        has_more,
     })
 }

@@ -8,15 +8,15 @@ use crate::store::StoreError;
 use crate::store::overview::{
     COUNTS, CountRow, Counted, OPEN, OpenRow, Overview, QUEUES, open_tasks,
 };
+use crate::store::queue::NameRow;
 use crate::store::row::number;
-use crate::store::time::Time;
 
 /// As [`crate::store::Store::overview`].
 pub(super) async fn overview(
     connection: &mut PgConnection,
     limit: usize,
 ) -> Result<Overview, StoreError> {
-    let queues: Vec<(String, Option<Time>, Option<String>)> = sqlx::query_as(QUEUES)
+    let queues: Vec<NameRow> = sqlx::query_as(QUEUES)
         .fetch_all(&mut *connection)
         .await
         .map_err(error::of)?;

@@ -15,6 +15,7 @@ update queue set paused_at = coalesce(paused_at, now()), paused_by = coalesce(pa
 
 const RESUME: &str = "update queue set paused_at = null, paused_by = null where name = $1";
 
+/// Scans the tasks.
 const QUEUES: &str = "
 select q.name,
     count(*) filter (where t.state = $1) as scheduled,

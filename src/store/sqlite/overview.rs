@@ -8,6 +8,7 @@ use crate::store::StoreError;
 use crate::store::overview::{
     COUNTS, CountRow, Counted, OPEN, OpenRow, Overview, QUEUES, open_tasks,
 };
+use crate::store::queue::NameRow;
 use crate::store::row::number;
 use crate::store::time::Time;
 
@@ -17,7 +18,7 @@ pub(super) async fn overview(
     limit: usize,
     now: Time,
 ) -> Result<Overview, StoreError> {
-    let queues: Vec<(String, Option<Time>, Option<String>)> = sqlx::query_as(QUEUES)
+    let queues: Vec<NameRow> = sqlx::query_as(QUEUES)
         .fetch_all(&mut *connection)
         .await
         .map_err(error::of)?;

@@ -16,6 +16,7 @@ update queue set paused_at = coalesce(paused_at, ?3), paused_by = coalesce(pause
 
 const RESUME: &str = "update queue set paused_at = null, paused_by = null where name = ?1";
 
+/// Scans the tasks.
 const QUEUES: &str = "
 select q.name,
     count(*) filter (where t.state = ?1) as scheduled,

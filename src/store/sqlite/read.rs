@@ -60,7 +60,6 @@ select task, attempt, log_offset, stream, at, text from task_log
 where task = ?1 and (attempt, log_offset) >= (?2, ?3)
 order by attempt, log_offset limit ?4";
 
-/// Scans the tasks.
 const IDENTITY: &str = "select sqlite_version()";
 
 const HAS_SCHEMA: &str =

@@ -1,6 +1,7 @@
 //! What is done to processes, connections and servers, at random.
 
 use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -175,30 +176,25 @@ impl<'a> Faults<'a> {
         self.kills.lock().unwrap().clone()
     }
 
-    /// Does something every one to four seconds, and heals everything in the end.
+    /// Does something every one to four seconds, and heals everything in the end. Somebody has to start what has died:
+    /// see [`Self::restart_again_and_again`].
     pub(super) async fn go_on_for(&self, duration: Duration) {
-        let faults = async {
-            let mut under_way: FuturesUnordered<Pin<Box<dyn Future<Output = ()> + '_>>> =
-                FuturesUnordered::new();
-            let mut is_over = Box::pin(fault_lasts(duration));
-            let mut next = Box::pin(fault_lasts(Duration::from_secs(2)));
-            loop {
-                tokio::select! {
-                    () = &mut is_over => break,
-                    () = &mut next => {
-                        under_way.push(Box::pin(self.one_fault()));
-                        next = Box::pin(fault_lasts(self.dice.lock().unwrap().millis(1_000, 4_000)));
-                    }
-                    Some(()) = under_way.next() => {}
+        let mut under_way: FuturesUnordered<Pin<Box<dyn Future<Output = ()> + '_>>> =
+            FuturesUnordered::new();
+        let mut is_over = Box::pin(fault_lasts(duration));
+        let mut next = Box::pin(fault_lasts(Duration::from_secs(2)));
+        loop {
+            tokio::select! {
+                () = &mut is_over => break,
+                () = &mut next => {
+                    under_way.push(Box::pin(self.one_fault()));
+                    next = Box::pin(fault_lasts(self.dice.lock().unwrap().millis(1_000, 4_000)));
                 }
+                Some(()) = under_way.next() => {}
             }
-            while under_way.next().await.is_some() {}
-            self.all_are_well().await;
-        };
-        tokio::select! {
-            () = faults => {}
-            () = self.restart_again_and_again() => {}
         }
+        while under_way.next().await.is_some() {}
+        self.all_are_well().await;
     }
 
     async fn one_fault(&self) {
@@ -328,8 +324,8 @@ impl<'a> Faults<'a> {
         eventually_within(HEALING_PATIENCE, "the store is there", look, |is| *is).await;
     }
 
-    /// Starts dead processes again, as an init system does.
-    async fn restart_again_and_again(&self) {
+    /// Starts dead processes again, as an init system does. Never ends: tasks kill executors when all faults are over.
+    pub(super) async fn restart_again_and_again(&self) -> Infallible {
         loop {
             fault_lasts(RESTART_INTERVAL).await;
             for target in &self.executors {

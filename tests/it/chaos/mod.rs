@@ -89,12 +89,18 @@ async fn faults_at_random_lose_nothing_and_double_nothing() {
     let faults = Faults::begin(&fleet, rabbit.node(), &postgres, plan.seed).await;
     let clients = faults.clients();
     let planned = tasks::plan(&fleet, plan.tasks, plan.seed);
-    let ((), waited) = futures_util::join!(
-        faults.go_on_for(plan.duration),
-        submit(&clients, &planned, plan.duration)
-    );
     let ids: Vec<_> = planned.iter().map(|task| task.id).collect();
-    let rows = all_ended(&fleet, &ids).await;
+    let work = async {
+        let ((), waited) = futures_util::join!(
+            faults.go_on_for(plan.duration),
+            submit(&clients, &planned, plan.duration)
+        );
+        (waited, all_ended(&fleet, &ids).await)
+    };
+    let (waited, rows) = tokio::select! {
+        done = work => done,
+        never = faults.restart_again_and_again() => match never {},
+    };
     let mut report = Report::of(plan, &faults);
     report.waited = waited;
     report.judge(&fleet, &faults.kills(), &planned, &rows).await;

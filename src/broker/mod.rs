@@ -229,6 +229,21 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// [`BrokerError::Denied`]: the user may not; [`BrokerError::Unavailable`].
     async fn create_queue(&self, queue: &QueueName) -> Result<(), BrokerError>;
 
+    /// Proves that messages are taken and brought: sends one to this process itself, and returns when it has come. A broker
+    /// within this process, and none at all, need no proof. Asked often, it is done once a second at most.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerError::Unavailable`]: it did not come in 2 s, or the broker is away or takes no messages;
+    /// [`BrokerError::Denied`]: the user has not the rights of a web server.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    async fn prove(&self) -> Result<(), BrokerError> {
+        Ok(())
+    }
+
     /// Waits for publishes that are under way, ends every consumer and lets go of the connections.
     async fn close(&self);
 }

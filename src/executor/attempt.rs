@@ -10,7 +10,7 @@ use super::host::AttemptHost;
 use super::lease::FENCE_GRACE;
 use super::running::Running;
 use super::{STOP_GRACE, Shared, trial};
-use crate::action::durable::{Drive, Driven};
+use crate::action::durable::{Changes, Drive, Driven};
 use crate::action::{Context, Host, Stop};
 use crate::clock::{Pauses, passed};
 use crate::domain::{
@@ -236,25 +236,44 @@ async fn carry_out(
     }
 }
 
-/// Says in the task's log which stored steps an action that has ended did not ask for.
+/// Says in the task's log how the code of an action that has ended differs from the one whose steps are stored.
 async fn told_of_changes(context: &Context, driven: Driven) -> Driven {
-    // One that fails may have failed before it came to them.
-    let names = match &driven {
-        Driven::Ended(Ok(_)) => context.journal().not_asked_for(),
-        Driven::Ended(Err(_)) | Driven::Suspended { .. } => return driven,
+    let Changes {
+        mut not_asked_for,
+        out_of_order,
+    } = match &driven {
+        Driven::Ended(_) => context.journal().changes(),
+        Driven::Suspended { .. } => return driven,
     };
-    if !names.is_empty() {
+    if matches!(driven, Driven::Ended(Err(_))) {
+        not_asked_for.clear(); // It may have failed before it came to them.
+    }
+    let findings = [
+        (
+            not_asked_for,
+            "stored steps were not asked for, and are passed over",
+            "what was only renamed has run again: keep the names of steps",
+        ),
+        (
+            out_of_order,
+            "stored steps were asked for in another order",
+            "what depends on the order may now be decided otherwise: add new steps behind those that may be stored",
+        ),
+    ];
+    for (names, what, advice) in findings {
+        if names.is_empty() {
+            continue;
+        }
         let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
         let names = names.join(", ");
         let task = context.task();
-        tracing::warn!(task.id = %task.id,
-            "Task `{}` has stored steps that its action `{}` did not ask for, so its code has changed since: {names}",
-            task.id, task.action);
-        context
-            .log(format!(
-                "-- stored steps were not asked for, so the code has changed since they ran: {names} --"
-            ))
-            .await;
+        let line = format!(
+            "{what}: {names}. The code of `{}` has changed since they ran. If that was not meant: {advice}, or let tasks that \
+             began with the former code end with it, by giving the new code a name of its own",
+            task.action
+        );
+        tracing::warn!(task.id = %task.id, "Task `{}`: {line}", task.id);
+        context.log(format!("-- {line} --")).await;
     }
     driven
 }

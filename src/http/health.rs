@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use serde::Serialize;
 
 use super::App;
-use crate::broker::Health;
+use crate::broker::{Broker, Health};
 use crate::store::{SCHEMA_VERSION, StoreError};
 
 /// What is needed, part by part.
@@ -22,10 +22,9 @@ pub(super) async fn live() -> &'static str {
     "live\n"
 }
 
-/// `GET /readyz`: 200 when the store answers and the broker is connected, 503 with the reason otherwise.
+/// `GET /readyz`: 200 when the store answers and the broker brings back a message, 503 with the reason otherwise.
 pub(super) async fn ready(State(app): State<App>) -> (StatusCode, Json<Readiness>) {
-    let store = app.store.schema_version().await;
-    let broker = app.broker.health().borrow().clone();
+    let (store, broker) = tokio::join!(app.store.schema_version(), broker(&*app.broker));
     let store = match store {
         Ok(Some(SCHEMA_VERSION)) => Ok(()),
         Ok(found) => Err(StoreError::Schema {
@@ -34,18 +33,14 @@ pub(super) async fn ready(State(app): State<App>) -> (StatusCode, Json<Readiness
         }),
         Err(error) => Err(error),
     };
-    let ready = store.is_ok() && broker == Health::Up;
+    let ready = store.is_ok() && broker.is_ok();
     let status = if ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
     let store = store.map_or_else(|error| error.to_string(), |()| "up".to_owned());
-    let broker = match broker {
-        Health::Up => "up".to_owned(),
-        Health::Blocked(reason) => format!("it takes no messages: {reason}"),
-        Health::Down(reason) => format!("it is away: {reason}"),
-    };
+    let broker = broker.map_or_else(|reason| reason, |()| "up".to_owned());
     (
         status,
         Json(Readiness {
@@ -54,4 +49,14 @@ pub(super) async fn ready(State(app): State<App>) -> (StatusCode, Json<Readiness
             broker,
         }),
     )
+}
+
+/// Why the broker cannot be used, if so.
+async fn broker(broker: &dyn Broker) -> Result<(), String> {
+    let health = broker.health().borrow().clone();
+    match health {
+        Health::Up => broker.prove().await.map_err(|error| error.to_string()),
+        Health::Blocked(reason) => Err(format!("it takes no messages: {reason}")),
+        Health::Down(reason) => Err(format!("it is away: {reason}")),
+    }
 }

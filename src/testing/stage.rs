@@ -245,7 +245,7 @@ impl Stage<'_> {
             let refused = |error| Failure::fatal(format_args!("the output is refused: {error}"));
             output.within(limits).map_err(refused)
         });
-        let not_asked_for = journal.not_asked_for();
+        let not_asked_for = journal.changes().not_asked_for;
         let failed = u32::from(ended.is_err());
         let ending = match ended {
             Ok(output) => Ending::Succeeded(output),

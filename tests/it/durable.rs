@@ -532,8 +532,9 @@ async fn code_that_has_changed_under_a_task_is_noticed() {
         });
     let executor = world.executor_with(former, &[("default", 2)]).await;
     let kind = world.submit(submission("work", &nothing())).await;
-    let order = world.submit(submission("work", &nothing())).await;
-    for task in [kind, order] {
+    let left_out = world.submit(submission("work", &nothing())).await;
+    let moved = world.submit(submission("work", &nothing())).await;
+    for task in [kind, left_out, moved] {
         suspended(&world, task).await;
     }
     assert_eq!(executor.drain(Duration::from_secs(5)).await.given_back, 0);
@@ -548,22 +549,31 @@ async fn code_that_has_changed_under_a_task_is_noticed() {
             }
             context.step("two", async || Ok(2)).await?;
             context.step("three", async || Ok(3)).await?;
+            if context.task().id == moved {
+                context.step("one", async || Ok(1)).await?;
+            }
             context.wait_for::<u32>("go").await
         });
     let executor = world.executor_with(changed, &[("default", 2)]).await;
-    for task in [kind, order] {
+    for task in [kind, left_out, moved] {
         drop(signal(&world, task, "go", &json!(5)).await);
     }
     let failed = world.ended(kind).await;
     let said = failed.error.unwrap().message;
     assert!(said.contains("`one` is stored as a step"), "{said}");
     assert!(said.contains("give what is new another name"), "{said}");
-    let passed = world.ended(order).await;
-    assert_eq!(output(&passed), 5);
-    let logs = world.client.logs(order, None, 10).await.unwrap();
-    let said: String = logs.iter().map(|chunk| chunk.text.as_str()).collect();
-    assert!(said.contains("were not asked for"), "{said}");
-    assert!(said.contains("`one`"), "{said}");
+    for (task, what, advice) in [
+        (left_out, "were not asked for", "keep the names of steps"),
+        (moved, "in another order", "add new steps behind those"),
+    ] {
+        assert_eq!(output(&world.ended(task).await), 5);
+        let logs = world.client.logs(task, None, 10).await.unwrap();
+        let said: String = logs.iter().map(|chunk| chunk.text.as_str()).collect();
+        for words in [what, "`one`", advice] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        assert_eq!(said.matches("-- ").count(), 1, "{said}");
+    }
     audited(world, executor).await;
 }
 

@@ -112,10 +112,7 @@ impl Drive {
     fn skip(&mut self) {
         self.replay = None;
         if let Some(name) = self.journal.skip() {
-            tracing::warn!(
-                step = %name,
-                "The step `{name}` is stored and the action does not ask for it: its code has changed since"
-            );
+            tracing::debug!(step = %name, "A stored step is passed over: the action asks for something else");
         }
     }
 

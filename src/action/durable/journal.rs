@@ -47,6 +47,17 @@ struct State {
     nudges: u64,
     /// Whether the attempt is asked to stop.
     is_stopped: bool,
+    /// Stored ends that were not told in their turn, because the action asked for something else.
+    passed_over: BTreeSet<StepName>,
+}
+
+/// How the code of an action differs from what ran when its steps were stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Changes {
+    /// Steps that are stored and were not asked for.
+    pub(crate) not_asked_for: BTreeSet<StepName>,
+    /// Steps that were asked for, but after something that came later, or was not there, when they were stored.
+    pub(crate) out_of_order: BTreeSet<StepName>,
 }
 
 /// An operation that cannot go on.
@@ -423,17 +434,26 @@ impl Journal {
 
     /// Gives up telling the next end, which the action does not ask for: its code has changed. Which step it was.
     pub(super) fn skip(&self) -> Option<StepName> {
-        self.state().untold.pop_first().map(|(_, name)| name)
+        let mut state = self.state();
+        let (_, name) = state.untold.pop_first()?;
+        state.passed_over.insert(name.clone());
+        Some(name)
     }
 
-    /// The steps that are stored and that the action did not ask for, sorted.
-    pub(crate) fn not_asked_for(&self) -> BTreeSet<StepName> {
+    /// How the action differs from the one whose steps are stored, once it has ended.
+    pub(crate) fn changes(&self) -> Changes {
         let state = self.state();
-        let names = state
-            .steps
-            .keys()
-            .filter(|name| !state.asked.contains(*name));
-        names.cloned().collect()
+        let is_asked_for = |name: &&StepName| state.asked.contains(*name);
+        Changes {
+            not_asked_for: (state.steps.keys())
+                .filter(|name| !is_asked_for(name))
+                .cloned()
+                .collect(),
+            out_of_order: (state.passed_over.iter())
+                .filter(is_asked_for)
+                .cloned()
+                .collect(),
+        }
     }
 }
 

@@ -24,6 +24,7 @@ mod subtasks;
 mod waits;
 
 pub use drive::{Drive, Driven};
+pub(crate) use journal::Changes;
 pub use journal::Journal;
 pub use operation::Operation;
 pub use subtasks::{Joined, Results, Subtask, Subtasks};

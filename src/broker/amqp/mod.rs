@@ -6,6 +6,7 @@
 //!
 //! Source: <https://www.rabbitmq.com/docs/confirms>, <https://www.rabbitmq.com/docs/consumer-prefetch>.
 
+mod canary;
 mod consumer;
 mod credit;
 mod link;
@@ -30,6 +31,7 @@ use crate::background::Background;
 use crate::clock::Clock;
 use crate::domain::QueueName;
 use crate::domain::limits::MESSAGE_BYTES_MAX;
+use canary::Canary;
 use consumer::Consumer;
 use link::Link;
 use publisher::{PUBLISHES_WAITING_MAX, Publisher, Request};
@@ -64,6 +66,7 @@ pub struct AmqpBroker {
     users: Background,
     clock: Arc<dyn Clock>,
     last_consumer: AtomicU64,
+    canary: Canary,
 }
 
 impl AmqpBroker {
@@ -117,6 +120,7 @@ impl AmqpBroker {
             status,
             requests,
             users,
+            canary: Canary::new(Arc::clone(&clock)),
             clock,
             last_consumer: AtomicU64::new(0),
         }))
@@ -242,6 +246,14 @@ impl Broker for AmqpBroker {
         self.make_queue(&link, queue)
             .await
             .map_err(Trouble::into_error)
+    }
+
+    async fn prove(&self) -> Result<(), BrokerError> {
+        if let Some(reason) = self.status.silence() {
+            return Err(BrokerError::Unavailable { reason });
+        }
+        let link = self.link()?;
+        self.canary.prove(&link).await.map_err(Trouble::into_error)
     }
 
     async fn close(&self) {

@@ -12,6 +12,7 @@
 mod definitions;
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 pub use definitions::definitions;
 
@@ -174,6 +175,11 @@ pub fn work_queue(queue: &QueueName) -> String {
 /// The queue of one web server's results.
 pub fn results_queue(web: WebId) -> String {
     format!("longshore.web.{web}")
+}
+
+/// The queue and the exchange by which a process proves that the broker works: within the rights of web servers.
+pub fn canary(process: Uuid) -> String {
+    format!("longshore.web.{process}.canary")
 }
 
 /// The queue of one executor's nudges.

@@ -209,3 +209,31 @@ async fn payload_too_large_too_deep_nul_wrong_json_unknown_action_or_queue() {
     connection.close(200, "OK".into()).await.unwrap();
     drop(executor);
 }
+
+#[tokio::test]
+async fn web_server_whose_broker_is_connected_and_silent() {
+    let fleet = Fleet::begin().await;
+    let proxy = fleet.broker_proxy();
+    let way = Way {
+        broker: Some(&proxy),
+        ..Way::default()
+    };
+    let (web, executor) = (
+        fleet.web_by(way, "w1", &[]).await,
+        fleet.executor("x1", &[]).await,
+    );
+    web.is_ready(200, NOTICE_PATIENCE).await;
+    for direction in [Direction::ToServer, Direction::ToClient] {
+        proxy.hold_one(direction);
+        let said = web.is_ready(503, NOTICE_PATIENCE).await;
+        let broker = said["broker"].as_str().unwrap();
+        assert!(broker.contains("to ourselves did not come back"), "{said}");
+        // It takes tasks all the same, which are found in the store.
+        let task = web.run(&json!({"action": "echo"})).await;
+        assert_eq!(task["state"], "succeeded", "{task}");
+        proxy.resume();
+        web.is_ready(200, NOTICE_PATIENCE).await;
+    }
+    fleet.is_idle().await;
+    drop(executor);
+}

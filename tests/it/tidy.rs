@@ -250,6 +250,19 @@ fn a_crate_is_named_where_it_belongs_and_nowhere_else() {
 }
 
 #[test]
+fn sqlite_plans_no_statement_anew_for_its_limit() {
+    let files = rust_files(&["src/store/sqlite"]);
+    let lines = files
+        .iter()
+        .flat_map(|file| file.code().map(move |(number, line)| (file, number, line)));
+    let broken: Vec<String> = lines
+        .filter(|(_, _, line)| line.contains("limit ?"))
+        .map(|(file, number, _)| format!("{}:{number}", file.path))
+        .collect();
+    none("a bound limit is written `limit +?3`", &broken);
+}
+
+#[test]
 fn only_one_file_reads_the_environment() {
     let mut broken = Vec::new();
     for file in rust_files(&["src"]) {

@@ -22,7 +22,7 @@ const WAITING: &str = concat!(
     facts_columns!(),
     " from task where state = ?1 and ready_at <= ?2
         and queue not in (select name from queue where paused_at is not null)
-    order by ready_at limit ?3"
+    order by ready_at limit +?3"
 );
 
 const EXECUTORS: &str = "

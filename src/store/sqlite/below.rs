@@ -14,7 +14,7 @@ const FOUND: &str = "
 select id, state, executor from task
 where parent = ?1 and (?2 is null or fan_out = ?2) and not outlives_parent
     and finished_at is null and cancel_requested_at is null
-limit ?3";
+limit +?3";
 
 /// Nothing of what is being cancelled has its turn any more.
 const CLOSE: &str = "

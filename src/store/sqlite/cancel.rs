@@ -20,7 +20,7 @@ with recursive tree(id) as (
     select id from task where id = ?1
     union all
     select t.id from tree join task t on t.parent = tree.id where not t.outlives_parent
-    limit ?2
+    limit +?2
 )
 select id, state, executor from task where id in (select id from tree) order by id";
 

@@ -35,7 +35,7 @@ const CLAIM_IDLE: &str = concat!(
             and t.ready_at <= ?7
             and t.ready_at >= ifnull(
                 case when t.priority > ?10 then ?12 when t.priority = ?10 then ?11 else ?9 end, t.ready_at)
-        order by t.priority desc, t.ready_at, t.id limit ?8
+        order by t.priority desc, t.ready_at, t.id limit +?8
     ) and exists (select 1 from executor where id = ?1 and lease_ends_at > ?5 and lost_at is null and dead_at is null)
     returning ",
     task_columns!()

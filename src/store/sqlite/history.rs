@@ -19,7 +19,7 @@ delete from task_history
 where task = ?1 and entry <= (select max(entry) from task_history where task = ?1) - ?2";
 
 const HISTORY: &str = "
-select task, at, what, who, note from task_history where task = ?1 order by entry limit ?2";
+select task, at, what, who, note from task_history where task = ?1 order by entry limit +?2";
 
 /// Appends an entry to the history of a task; the oldest go.
 pub(super) async fn enter(

@@ -30,7 +30,7 @@ select id from executor where lacks_token and lease_ends_at < ?1 and lost_at is 
 /// deadline is set again when the attempt ends and the task does not.
 const SPEND: &str = "
 delete from timer where (task, kind) in (
-    select task, kind from timer where due_at <= ?1 order by due_at limit ?2
+    select task, kind from timer where due_at <= ?1 order by due_at limit +?2
 )
 returning task, kind";
 
@@ -70,7 +70,7 @@ const NEXT: &str = "select min(due_at) - ?1 from timer";
 const OLD: &str = "
 select id from task t where created_at <= ?1 and finished_at <= ?1
     and (fan_out is null or not exists (select 1 from task p where p.id = t.parent and p.finished_at is null))
-order by created_at limit ?2";
+order by created_at limit +?2";
 
 const DELETE_LOGS: &str =
     "delete from task_log where task in (select unhex(value) from json_each(?1))";

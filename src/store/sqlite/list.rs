@@ -35,13 +35,13 @@ const LIST: &str = concat!(
     "select ",
     task_columns!(),
     wanted!(),
-    " order by id desc limit ?9"
+    " order by id desc limit +?9"
 );
 
 const COUNT: &str = concat!(
     "select count(*) from (select 1",
     wanted!(),
-    " limit ?9) as counted"
+    " limit +?9) as counted"
 );
 
 fn query<'q, O>(statement: &'static str, list: &'q List) -> QueryAs<'q, Sqlite, O, SqliteArguments>

@@ -29,7 +29,7 @@ where id in (select unhex(value) from json_each(?1))
 const OWNED: &str = concat!(
     "select ",
     task_columns!(),
-    " from task where executor = ?1 and state = ?2 order by id limit ?3"
+    " from task where executor = ?1 and state = ?2 order by id limit +?3"
 );
 
 /// Goes through the index `task_ready`, like the idle claim, until it has counted enough.
@@ -40,7 +40,7 @@ select count(*) from (
         other.priority > me.priority
         or other.priority = me.priority and (other.ready_at, other.id) < (me.ready_at, me.id)
     )
-    limit ?3
+    limit +?3
 ) as counted";
 
 const TREE: &str = concat!(
@@ -48,7 +48,7 @@ const TREE: &str = concat!(
         select id, 0 from task where id = ?1
         union all
         select t.id, tree.depth + 1 from tree join task t on t.parent = tree.member
-        limit ?2
+        limit +?2
     )
     select ",
     task_columns!(),
@@ -58,7 +58,7 @@ const TREE: &str = concat!(
 const LOGS: &str = "
 select task, attempt, log_offset, stream, at, text from task_log
 where task = ?1 and (attempt, log_offset) >= (?2, ?3)
-order by attempt, log_offset limit ?4";
+order by attempt, log_offset limit +?4";
 
 const IDENTITY: &str = "select sqlite_version()";
 

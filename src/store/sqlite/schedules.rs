@@ -28,13 +28,13 @@ const ONE: &str = concat!(
 const LIST: &str = concat!(
     "select ",
     schedule_columns!(),
-    " from schedule where ?1 is null or name > ?1 order by name limit ?2"
+    " from schedule where ?1 is null or name > ?1 order by name limit +?2"
 );
 
 const FIRINGS: &str = concat!(
     "select ",
     firing_columns!(),
-    " from schedule_firing where schedule = ?1 order by due_at desc limit ?2"
+    " from schedule_firing where schedule = ?1 order by due_at desc limit +?2"
 );
 
 const PROSPECT: &str = "
@@ -62,7 +62,7 @@ const DELETE: &str = "delete from schedule where name = ?1";
 /// All that an idle pass asks. Goes by the index.
 const NEXT: &str = "select min(look_at) - ?1 from schedule where look_at is not null";
 
-const DUE: &str = "select name from schedule where look_at <= ?1 order by look_at limit ?2";
+const DUE: &str = "select name from schedule where look_at <= ?1 order by look_at limit +?2";
 
 /// The transaction has the only write lock.
 const LOCK_DUE: &str = concat!(
@@ -78,7 +78,7 @@ const LOCK: &str = concat!(
 );
 
 const WAITING: &str = "
-select due_at from schedule_firing where schedule = ?1 and state = ?2 order by due_at limit ?3";
+select due_at from schedule_firing where schedule = ?1 and state = ?2 order by due_at limit +?3";
 
 const IS_OPEN: &str = "select finished_at is null from task where id = ?1";
 
@@ -109,7 +109,7 @@ update schedule set paused = true, error = ?2, next_at = null, look_at = null wh
 const PRUNE: &str = "
 delete from schedule_firing where (schedule, due_at) in (
     select schedule, due_at from schedule_firing
-    where at <= ?1 and state <> ?2 order by at limit ?3
+    where at <= ?1 and state <> ?2 order by at limit +?3
 )";
 
 /// As [`crate::store::Store::create_schedule`].

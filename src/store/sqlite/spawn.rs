@@ -43,7 +43,7 @@ const BEFORE: &str = concat!(
 const SPAWNED: &str = concat!(
     "select ",
     task_columns!(),
-    " from task where parent = ?1 and fan_out = ?2 and place >= ?3 order by place limit ?4"
+    " from task where parent = ?1 and fan_out = ?2 and place >= ?3 order by place limit +?4"
 );
 
 /// Whether an attempt is still the executor's.

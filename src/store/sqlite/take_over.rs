@@ -41,7 +41,7 @@ const ONE: &str = concat!(
 const OWNED: &str = concat!(
     "select ",
     task_columns!(),
-    " from task where executor = ?1 and state = ?2 order by id limit ?3"
+    " from task where executor = ?1 and state = ?2 order by id limit +?3"
 );
 
 const MARK: &str = "
@@ -60,7 +60,7 @@ where id in (select unhex(value) from json_each(?1))";
 
 const LAST_WORDS: &str = "
 select text from task_log where task = ?1
-order by attempt desc, log_offset desc limit ?2";
+order by attempt desc, log_offset desc limit +?2";
 
 const FORGET: &str = "delete from executor where released_at < ?1";
 

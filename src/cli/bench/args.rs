@@ -139,6 +139,9 @@ pub(in crate::cli) struct SuspendArgs {
     /// Slots of the executor.
     #[arg(long, default_value_t = 64)]
     pub(super) slots: u16,
+    /// Be the executor whose memory is measured, until told to stop: the benchmark starts itself so.
+    #[arg(long, hide = true)]
+    pub(super) serve: bool,
 }
 
 #[derive(Debug, Args, Clone, Copy)]

@@ -44,6 +44,11 @@ pub(super) async fn run(
     args: BenchArgs,
     output: Output,
 ) -> Result<ExitStatus, Complaint> {
+    if let Scenario::Suspend(args) = &args.scenario
+        && args.serve
+    {
+        return suspend::serve(common, args.slots).await;
+    }
     let latency = args.inject_latency.as_deref().map(|text| {
         config::duration(text, LATENCY)
             .map_err(|reason| Complaint::usage(format!("`--inject-latency`: {reason}")))

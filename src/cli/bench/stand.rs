@@ -14,12 +14,15 @@ use tokio::process::{Child, Command};
 use super::measure::{AMQP_PORT, Meter, Processes};
 use super::proxy::{Proxy, authority, through};
 use super::{Complaint, Config, Output};
+use crate::action::Registry;
 use crate::background::Background;
 use crate::broker::BrokerAddress;
 use crate::cli::process::{self, WebServer};
 use crate::client::{Client, ClientSettings, Waited};
 use crate::clock::Clock;
-use crate::domain::{ActionName, Payload, QueueName, Submission, TaskId};
+use crate::domain::{
+    ActionName, ExecutorRecord, ExecutorState, Payload, QueueName, Submission, TaskId,
+};
 use crate::runtime::{RunningExecutor, Runtime};
 use crate::store::StoreAddress;
 
@@ -155,6 +158,36 @@ impl Stand {
         let queue = format!("{QUEUE}={slots}");
         let child = self.spawn(&["executor", "--name", name, "--queue", &queue])?;
         Ok(Worker::Process(child))
+    }
+
+    /// Starts an executor of `queue` whose action waits, a process of its own where there can be one; returns when it serves.
+    pub(super) async fn waiting_executor(
+        &self,
+        queue: &QueueName,
+        registry: Registry,
+        slots: u16,
+    ) -> Result<Worker, Complaint> {
+        if !self.has_processes() {
+            let executor = self.runtime.executor_for(registry, queue, slots).await?;
+            return Ok(Worker::Here(executor));
+        }
+        let slots = slots.to_string();
+        let child = self.spawn(&["bench", "suspend", "--serve", "--slots", &slots])?;
+        let (clock, worker) = (self.clock(), Worker::Process(child));
+        let begun = clock.monotonic();
+        loop {
+            let executors = self.runtime.store().executors().await?;
+            let serves = |one: &ExecutorRecord| {
+                one.state == ExecutorState::Live && one.slots.contains_key(queue)
+            };
+            if executors.iter().any(serves) {
+                return Ok(worker);
+            }
+            if clock.monotonic().saturating_sub(begun) > START_PATIENCE {
+                return Err(Complaint::failed("the executor has not started"));
+            }
+            clock.sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Runs a first task: then the executor has started, and plans and connections are there.

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use super::super::args::{Common, Flags};
+use super::super::process;
+use super::super::shutdown::Shutdown;
+use super::super::status::ExitStatus;
 use super::Complaint;
 use super::args::SuspendArgs;
 use super::report::{Report, Spread};
@@ -18,7 +22,7 @@ use crate::store::List;
 /// The action that waits.
 const WAITING: &str = "bench.wait";
 
-/// The queue of those that wait: their executor is this process, whose memory is measured.
+/// The queue of those that wait, for the executor whose memory is measured.
 const QUEUE: &str = "bench-waiting";
 
 /// Tasks that are woken, one after the other.
@@ -30,27 +34,50 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is counted how many are suspended.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
+/// The executor that is measured, in a process of its own: until it is told to stop.
+pub(super) async fn serve(common: &Common, slots: u16) -> Result<ExitStatus, Complaint> {
+    let mut shutdown = Shutdown::listen()?;
+    let config = process::settings(common, Flags::new())?;
+    let runtime = process::connect(&config, "executor").await?;
+    let queue = QueueName::new(QUEUE)?;
+    let executor = runtime.executor_for(registry(), &queue, slots).await?;
+    process::until_drained(&config, executor, &mut shutdown).await;
+    runtime.stop().await;
+    Ok(ExitStatus::Done)
+}
+
+fn registry() -> Registry {
+    Registry::new().with_fn(WAITING, |context: Context, (): ()| async move {
+        context.wait_for::<u64>("go").await
+    })
+}
+
 /// Lets so many tasks wait for a signal, and wakes some of them one by one.
 pub(super) async fn run(stand: &Stand, args: SuspendArgs) -> Result<Report, Complaint> {
     let tasks = args.tasks.max(WOKEN);
     let (runtime, clock, output) = (&stand.runtime, stand.clock(), stand.output);
     let queue = QueueName::new(QUEUE)?;
     stand.create_queue(&queue).await?;
-    let registry = Registry::new().with_fn(WAITING, |context: Context, (): ()| async move {
-        context.wait_for::<u64>("go").await
-    });
-    let executor = runtime.executor_for(registry, &queue, args.slots).await?;
+    let executor = stand
+        .waiting_executor(&queue, registry(), args.slots)
+        .await?;
     let client = stand.client().await?;
-    let nobody = processes([], None);
-    let before = stand.meter.before(&nobody).await;
-    let (empty, begun) = (Usage::own(), clock.monotonic());
+    let measured = processes([&executor], None);
+    let memory = || {
+        executor
+            .process()
+            .map_or_else(Usage::own, Usage::of)
+            .rss_kib
+    };
+    let before = stand.meter.before(&measured).await;
+    let (empty, begun) = (memory(), clock.monotonic());
     output.say(&format!("submitting {tasks} tasks that wait for a signal"));
     let one = Submission::new(ActionName::new(WAITING)?, Payload::null()).on_queue(queue.clone());
     let ids = submit_all(&client, &one, tasks).await?;
     until_suspended(runtime, &queue, tasks).await?;
     let suspended = clock.monotonic().saturating_sub(begun).as_secs_f64();
-    let full = Usage::own();
-    let after = stand.meter.after(&nobody).await;
+    let full = memory();
+    let after = stand.meter.after(&measured).await;
     output.say(&format!("waking {WOKEN} of them, one after the other"));
     let mut woken = Vec::with_capacity(WOKEN);
     let spread = ids.len() / WOKEN;
@@ -62,9 +89,8 @@ pub(super) async fn run(stand: &Stand, args: SuspendArgs) -> Result<Report, Comp
     let woken: Spread = woken.into_iter().collect();
     output.say("cancelling the others");
     cancel_all(&client, &ids).await;
-    let drained = executor.drain(Duration::from_secs(5)).await;
-    tracing::debug!(?drained, "The executor has ended");
-    let kib = real(full.rss_kib.saturating_sub(empty.rss_kib));
+    executor.end(clock).await;
+    let kib = real(full.saturating_sub(empty));
     let mut report = Report::new("suspend", tasks, suspended);
     report.add("slots", args.slots, "");
     report.number("rss_growth_mib", kib / 1024.0, "MiB");

@@ -203,8 +203,7 @@ async fn suspended_tasks_are_weighed_and_woken() {
     let report = bench(&shell, "suspend --tasks 100").await;
     assert_eq!(report["tasks"], 100, "{report}");
     assert!(number(&report, "rss_growth_kib_per_10k") >= 0.0, "{report}");
-    let reason = &report["not_measured"]["executor_cpu_s_per_10k"];
-    assert_eq!(reason, "it is part of this process", "{report}");
+    assert!(number(&report, "executor_cpu_s_per_10k") > 0.0, "{report}");
     is_spread(&report, "wake");
 }
 

@@ -4,6 +4,10 @@ use sqlx::migrate::MigrateError;
 
 use crate::store::{SCHEMA_VERSION, StoreError};
 
+/// What to do about statements that another client has prepared.
+const POOLED: &str = "is there a pooler in between that lends a server for one transaction? Let it pool sessions, or keep \
+                      prepared statements (PgBouncer from 1.21 on: `max_prepared_statements`)";
+
 /// The error of a statement.
 ///
 /// Source: PostgreSQL, appendix A (error codes).
@@ -21,6 +25,10 @@ pub(super) fn of(error: sqlx::Error) -> StoreError {
                 "42P01" => StoreError::Schema {
                     found: None,
                     expected: SCHEMA_VERSION,
+                },
+                // A prepared statement that is there already, or is not.
+                "42P05" | "26000" => StoreError::Statement {
+                    reason: format!("{reason}: {POOLED}"),
                 },
                 // Wrong authorization, unknown database, missing right.
                 "28000" | "28P01" | "3D000" | "42501" => StoreError::Denied { reason },

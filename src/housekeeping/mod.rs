@@ -20,7 +20,7 @@ use crate::store::{PARENT_ENDED, Store, StoreError};
 use crate::wire::EventKind;
 
 /// How often a process looks when nothing is known to be due, give or take a half.
-const INTERVAL: Duration = Duration::from_secs(5);
+const INTERVAL: Duration = Duration::from_millis(5_500);
 
 /// How often it looks while its broker is away, which tells of no death then.
 const INTERVAL_WITHOUT_BROKER: Duration = Duration::from_secs(1);

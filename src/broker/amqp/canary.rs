@@ -72,7 +72,9 @@ impl Canary {
     pub(super) async fn prove(&self, link: &Arc<Link>) -> Result<(), Trouble> {
         let mut kept = self.nest.lock().await;
         // Taken out meanwhile: one on which something went wrong is not used again.
-        let found = kept.take().filter(|nest| nest.link.ptr_eq(&Arc::downgrade(link)));
+        let found = kept
+            .take()
+            .filter(|nest| nest.link.ptr_eq(&Arc::downgrade(link)));
         let flight = async {
             let mut nest = match found {
                 Some(nest) => nest,

@@ -115,6 +115,8 @@ impl Connections {
         let pool = PgPoolOptions::new()
             .max_connections(connections_max)
             .acquire_timeout(acquire_max)
+            // Waiting is how load is held back; the time-out tells when it is too long.
+            .acquire_slow_threshold(acquire_max)
             .test_before_acquire(false)
             .before_acquire(move |connection, metadata| {
                 let is_suspect = known.is_suspect(&metadata);
@@ -152,6 +154,7 @@ impl Connections {
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(ACQUIRE_MAX)
+            .acquire_slow_threshold(ACQUIRE_MAX)
             .connect_lazy_with(self.pool.connect_options().as_ref().clone());
         let migrated = migrations.run(&pool).await;
         pool.close().await;

@@ -21,6 +21,8 @@ pub(super) fn lazy_pool(options: &SqliteConnectOptions) -> SqlitePool {
     SqlitePoolOptions::new()
         .max_connections(1)
         .acquire_timeout(ACQUIRE_MAX)
+        // Waiting is how load is held back; the time-out tells when it is too long.
+        .acquire_slow_threshold(ACQUIRE_MAX)
         .test_before_acquire(false)
         .connect_lazy_with(options.clone())
 }
@@ -34,6 +36,7 @@ pub(super) async fn pool(
         .max_connections(connections_max)
         .min_connections(1)
         .acquire_timeout(ACQUIRE_MAX)
+        .acquire_slow_threshold(ACQUIRE_MAX)
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)

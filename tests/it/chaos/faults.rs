@@ -111,9 +111,9 @@ impl<'a> Faults<'a> {
             "--allow-command",
             "sh",
             "--queue",
-            "default=8",
+            "default=32",
             "--queue",
-            "bulk=4",
+            "bulk=16",
             "--drain-timeout",
             "2s",
         ];

@@ -27,7 +27,7 @@ use report::Report;
 use tasks::{Kind, Planned};
 
 /// Tasks that are being submitted, or waited for, at once.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 256;
 
 /// Every so many tasks one is waited for.
 const WAITED_EVERY: usize = 5;
@@ -49,7 +49,7 @@ impl Plan {
         };
         Self {
             duration: Duration::from_secs(given("CHAOS_SECONDS", 60)),
-            tasks: usize::try_from(given("CHAOS_TASKS", 3000)).unwrap(),
+            tasks: usize::try_from(given("CHAOS_TASKS", 20_000)).unwrap(),
             seed: given("CHAOS_SEED", 1),
         }
     }

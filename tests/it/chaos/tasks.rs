@@ -43,7 +43,7 @@ pub(super) struct Planned {
 }
 
 /// Every so many tasks one is poison.
-const POISONED_EVERY: usize = 1_500;
+const POISONED_EVERY: usize = 7_000;
 
 /// Which of them: when all is under way.
 const POISONED_AT: usize = 501;

@@ -41,6 +41,7 @@ impl Rehearsal {
                 told: Registry::new(),
                 submission: Submission::new(action, input),
                 script: Vec::new(),
+                lasting: Vec::new(),
                 starting_at: Timestamp::from_second(STARTING_AT).unwrap_or(Timestamp::UNIX_EPOCH),
             })
         };
@@ -137,6 +138,37 @@ impl Rehearsal {
         })
     }
 
+    /// Moves the clock by `duration` when the step `step` of the action has ended for the first time: as if it had taken so
+    /// long. Said twice of one step, it takes both.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use longshore::action::Context;
+    /// use longshore::testing::Rehearsal;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), longshore::testing::RehearsalError> {
+    /// let press = |context: Context, (): ()| async move {
+    ///     context.step("print", || async { Ok(()) }).await?;
+    ///     context.wait_for_within::<String>("collected", Duration::from_hours(1)).await
+    /// };
+    /// let rehearsed = Rehearsal::of_fn(press, &())
+    ///     .with_step_taking("print", Duration::from_hours(5))
+    ///     .run()
+    ///     .await?;
+    /// assert_eq!(rehearsed.elapsed, Duration::from_hours(6));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_step_taking(self, step: &str, duration: Duration) -> Self {
+        let step = StepName::stored(step).map_err(RehearsalError::Name);
+        self.with(|plan| {
+            plan.lasting.push((step?, duration));
+            Ok(())
+        })
+    }
+
     /// Begins at another time than the first second of 2026.
     pub fn starting_at(self, time: Timestamp) -> Self {
         self.with(|plan| {
@@ -153,7 +185,7 @@ impl Rehearsal {
         })
     }
 
-    /// Runs the task as `options` say. A `timeout` never comes: no time passes while an attempt runs.
+    /// Runs the task as `options` say. A `timeout` never comes.
     pub fn with_options(self, options: Options) -> Self {
         self.with(|plan| {
             plan.submission.options = options;

@@ -40,6 +40,8 @@ pub(super) struct Plan {
     pub(super) told: Registry,
     pub(super) submission: Submission,
     pub(super) script: Vec<Scripted>,
+    /// Steps that take time.
+    pub(super) lasting: Vec<(StepName, Duration)>,
     pub(super) starting_at: Timestamp,
 }
 
@@ -55,7 +57,7 @@ pub(super) struct Played {
 impl Plan {
     /// Plays it from the start to the end of its task.
     pub(super) async fn play(&self, crash: Option<Crash>) -> Result<Played, RehearsalError> {
-        let script = self.script.clone();
+        let script = (self.script.clone(), self.lasting.clone());
         let world = World::new(&self.submission, self.starting_at, script, crash);
         let stage = Stage {
             plan: self,

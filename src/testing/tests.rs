@@ -73,6 +73,27 @@ fn rehearsal_of_everything() -> Rehearsal {
 }
 
 #[tokio::test]
+async fn a_step_that_takes_time_lets_happen_what_is_due_meanwhile() {
+    let act = |context: Context, (): ()| async move {
+        let begun = context.sleep(Duration::from_hours(2));
+        context.step("print", async || Ok(())).await?;
+        begun.await?;
+        context.wait_for::<String>("collected").await
+    };
+    let rehearsed = Rehearsal::of_fn(act, &())
+        .with_step_taking("print", Duration::from_hours(1))
+        .with_step_taking("print", Duration::from_hours(4))
+        .with_signal_at(Duration::from_mins(30), "collected", "ann")
+        .run()
+        .await
+        .unwrap();
+    assert_eq!(rehearsed.output::<String>().unwrap(), "ann");
+    assert_eq!(rehearsed.runs("print"), 1);
+    // The sleep is asked for behind the step: five hours, and two.
+    assert_eq!(rehearsed.elapsed, Duration::from_hours(7));
+}
+
+#[tokio::test]
 async fn an_action_runs_to_its_end_with_signals_sub_tasks_and_a_clock_that_moves() {
     let rehearsed = rehearsal_of_everything().run().await.unwrap();
     let output: Value = rehearsed.output().unwrap();

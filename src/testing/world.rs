@@ -73,6 +73,8 @@ pub(super) struct World {
     pub(super) groups: BTreeMap<(TaskId, StepName), Group>,
     /// Signals that are to be sent.
     script: Vec<Scripted>,
+    /// Steps of the root that take time, until they have.
+    lasting: Vec<(StepName, Duration)>,
     /// Signals to the root that wait to be taken.
     pub(super) signals: Vec<(SignalName, Payload)>,
     /// What was written, in order.
@@ -88,7 +90,7 @@ impl World {
     pub(super) fn new(
         submission: &Submission,
         now: Timestamp,
-        script: Vec<Scripted>,
+        (script, lasting): (Vec<Scripted>, Vec<(StepName, Duration)>),
         crash: Option<Crash>,
     ) -> Self {
         // The same at each run, so that what is made of it is the same.
@@ -101,6 +103,7 @@ impl World {
             order: Vec::new(),
             groups: BTreeMap::new(),
             script,
+            lasting,
             signals: Vec::new(),
             writes: Vec::new(),
             counts: BTreeMap::new(),
@@ -201,7 +204,7 @@ impl World {
         self.end(id, ending);
     }
 
-    /// Keeps a step of `task`, and sends the signals that follow its end. Whether there were any.
+    /// Keeps a step of `task`, and lets happen what follows from its end. Whether anything did.
     pub(super) fn record(&mut self, task: TaskId, step: Step) -> bool {
         let Some(kept) = self.tasks.get_mut(&task) else {
             return false;
@@ -212,9 +215,18 @@ impl World {
         }
         let ended = is_ended(&step).then(|| step.name.clone());
         kept.steps.insert(step.name.clone(), step);
-        ended
-            .filter(|_| task == self.root)
-            .is_some_and(|ended| self.send(|cue| matches!(cue, Cue::After(name) if *name == ended)))
+        let Some(ended) = ended.filter(|_| task == self.root) else {
+            return false;
+        };
+        let before = self.now;
+        for (_, duration) in self.lasting.extract_if(.., |(name, _)| *name == ended) {
+            self.now = later(self.now, duration);
+        }
+        let is_sent = self.send(|cue| matches!(cue, Cue::After(name) if *name == ended));
+        if self.now > before {
+            self.catch_up();
+        }
+        is_sent || self.now > before
     }
 
     /// Takes the oldest signal `signal` of the root for the step `step`.

@@ -64,6 +64,12 @@ async fn busy(State(seen): State<Seen>) -> Response {
     }
 }
 
+/// A redirect to the same server by another name: for a client it is another host.
+async fn by_name(headers: HeaderMap) -> Redirect {
+    let port = headers["host"].to_str().unwrap().rsplit(':').next();
+    Redirect::temporary(&format!("http://localhost:{}/hello", port.unwrap()))
+}
+
 async fn listen(router: Router, background: &Background) -> String {
     let listener = bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -90,6 +96,8 @@ impl Both {
                 "/away",
                 get(|| async { Redirect::temporary("http://elsewhere.example/") }),
             )
+            .route("/by-name", get(by_name))
+            .route("/long", any(|| async { "\u{1}".repeat(200_000) }))
             .route("/moved", get(|| async { Redirect::temporary("/hello") }))
             .route(
                 "/refused",
@@ -114,7 +122,7 @@ impl Both {
             serve(listener, app, stop).await.unwrap();
         });
         let rights = HttpRights {
-            hosts: Hosts::new([there.trim_start_matches("http://")]).unwrap(),
+            hosts: Hosts::new([there.trim_start_matches("http://"), "localhost"]).unwrap(),
             callback_url: Some(format!("{here}/")),
         };
         let http = Http::new(Arc::clone(world.runtime.clock()), rights);
@@ -207,6 +215,19 @@ async fn an_answer_is_the_output() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_too_long_to_be_stored_is_cut_and_not_asked_for_again() {
+    let both = Both::start().await;
+    // Each of its characters takes six in JSON.
+    let task = both.run("/long", &json!({"method": "post"})).await;
+    assert_eq!(task.state, TaskState::Succeeded, "{task:?}");
+    let output = output(&task);
+    assert_eq!(output["is_cut"], true);
+    let kept = output["body"].as_str().unwrap().len();
+    assert!((50_000..200_000).contains(&kept), "{kept}");
+    both.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_busy_is_asked_again_when_it_said_so() {
     let both = Both::start().await;
     // The policy's own pause would be a minute.
@@ -249,9 +270,16 @@ async fn only_hosts_that_are_allowed_are_called() {
     let task = both.run("/away", &json!({})).await;
     assert_eq!(task.state, TaskState::Failed);
     assert!(
-        error(&task).contains("a host that this executor may not call"),
+        error(&task).contains("it leads to another host"),
         "{task:?}"
     );
+    // Although that may be called, too: the headers are for the first.
+    let task = both.run("/by-name", &json!({})).await;
+    assert!(
+        error(&task).contains("it leads to another host"),
+        "{task:?}"
+    );
+    assert_eq!(both.seen.calls.load(Ordering::SeqCst), 0);
     let task = both
         .world
         .run(submission("http", &json!({"url": "file:///etc/passwd"})))

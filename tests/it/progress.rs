@@ -1,8 +1,9 @@
-//! How far attempts say that they are.
+//! How far attempts say that they are, and what they write into their logs.
 
 use std::sync::Arc;
 
 use longshore::action::{Context, Registry};
+use longshore::domain::limits::LOG_BYTES_MAX;
 use longshore::domain::{Failure, Payload, TaskState};
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -88,5 +89,33 @@ async fn a_word_whose_storing_was_not_answered_is_stored_again() {
     let ended = world.run(submission("talk", &json!(null))).await;
     assert!(flaky.has_lost_all());
     assert_eq!(ended.progress.map(|said| said.done), Some(10));
+    world.stop([executor]).await;
+}
+
+#[tokio::test]
+async fn a_log_has_an_end_and_says_so() {
+    let world = World::hurried().await;
+    let registry = world
+        .registry()
+        .with_fn("chatter", |context: Context, (): ()| async move {
+            let line = "x".repeat(LOG_BYTES_MAX / 4 - 100);
+            for _ in 0..6 {
+                context.log(line.clone()).await;
+            }
+            Ok::<_, Failure>(())
+        });
+    let executor = world.executor_with(registry, &[("default", 1)]).await;
+    let task = world.run(submission("chatter", &json!(null))).await;
+    assert_eq!(task.state, TaskState::Succeeded);
+    let logs = world.client.logs(task.id, None, 100).await.unwrap();
+    let said: String = logs.iter().map(|chunk| chunk.text.as_str()).collect();
+    assert!(
+        said.len() <= LOG_BYTES_MAX + 100,
+        "{} bytes are kept",
+        said.len()
+    );
+    assert!(said.len() > LOG_BYTES_MAX / 2);
+    assert_eq!(said.matches("the log is full").count(), 1);
+    assert!(said.ends_with("-- the log is full: what follows is not kept --\n"));
     world.stop([executor]).await;
 }

@@ -347,6 +347,94 @@ async fn a_step_that_cannot_begin_fails_the_workflow_and_says_why() {
 }
 
 #[tokio::test]
+async fn a_step_that_cannot_begin_is_rescued_as_one_that_has_failed() {
+    let nowhere = |name: &str, rescue: &str| {
+        let step = with(echo(name, &json!(1)), "queue", json!("nowhere"));
+        with(step, "rescue", json!(rescue))
+    };
+    let lost = echo("lost", &json!({"$ref": "steps.a.output.imaeg"}));
+    let list = json!({"name": "list", "action": "echo", "for_each": {"$ref": "steps.a.output"}});
+    let world = World::embedded().await;
+    let executor = world.executor(4).await;
+    let document = json!({"sequence": [
+        echo("a", &json!({"image": 1})),
+        with(lost, "rescue", json!("skip")),
+        with(list, "rescue", json!("skip")),
+        nowhere("away", "skip"),
+        nowhere("by_hand", "pause"),
+        echo("b", &json!([{"$ref": "steps.lost.error.message"}, {"$ref": "steps.list.error.message"},
+            {"$ref": "steps.away.output"}, {"$ref": "steps.by_hand.output.by"}])),
+    ]});
+    let workflow = world.submit(submission("workflow", &document)).await;
+    let suspended = async || world.client.task(workflow).await.unwrap();
+    let waits = |task: &Task| task.state == TaskState::Suspended;
+    let waiting = eventually("it waits for a person", suspended, waits).await;
+    let waits_for = waiting.waiting_for.unwrap().to_string();
+    assert!(waits_for.contains("skip.by_hand"), "{waits_for}");
+    let logs = world.client.logs(workflow, None, 10).await.unwrap();
+    let said: String = logs.iter().map(|chunk| chunk.text.as_str()).collect();
+    assert!(said.contains("`by_hand` cannot begin"), "{said}");
+    let signal = NewSignal {
+        task: workflow,
+        name: SignalName::new("skip.by_hand").unwrap(),
+        key: None,
+        payload: Payload::of(&json!({"by": "ann"})).unwrap(),
+    };
+    drop(world.client.signal(signal).await.unwrap());
+    let output = output(&world.ended(workflow).await);
+    assert_eq!(
+        output["b"],
+        json!([
+            "sequence[1].input: \"steps.a.output.imaeg\": there is no \"imaeg\"; did you mean \"image\"?",
+            "sequence[2].for_each: it is not a list",
+            null,
+            "ann"
+        ])
+    );
+    assert_eq!(output["lost"], Value::Null);
+    world.stop([executor]).await;
+}
+
+#[tokio::test]
+async fn a_workflow_goes_on_wherever_its_executor_dies() {
+    let registry = longshore::action::builtin::registry(
+        longshore::clock::SystemClock::shared(),
+        longshore::action::builtin::Allowed::default(),
+        longshore::action::builtin::HttpRights::default(),
+    );
+    let each = with(
+        echo("each", &json!({"$ref": "item"})),
+        "for_each",
+        json!([1, 2, 3]),
+    );
+    let document = json!({
+        "sequence": [
+            echo("a", &json!(41)),
+            {"concurrence": [
+                with(each, "in_flight", json!(2)),
+                with(fail("torn", "the rope broke"), "rescue", json!("skip")),
+                with(echo("never", &json!(0)), "if", json!({"$eq": [{"$ref": "steps.a.output"}, 42]})),
+            ]},
+            echo("b", &json!([{"$ref": "steps.each.output"}, {"$ref": "steps.torn.error.message"}])),
+            with(echo("lost", &json!({"$ref": "steps.b.output.nowhere"})), "rescue", json!("skip")),
+        ],
+        "finally": [echo("clean", &json!({"$ref": "steps.b.output"}))],
+    });
+    let rehearsal = || longshore::testing::Rehearsal::new(registry.clone(), "workflow", &document);
+    let whole = rehearsal().run().await.unwrap();
+    let output: Value = whole.output().unwrap();
+    let said = json!([[1, 2, 3], "the rope broke"]);
+    assert_eq!((&output["b"], &output["clean"]), (&said, &said));
+    assert_eq!(
+        (&output["never"], &output["lost"]),
+        (&Value::Null, &Value::Null)
+    );
+    // It must come to the same each time, with the same tasks, and none of them twice.
+    let report = rehearsal().crash_everywhere().await.unwrap();
+    assert!(report.crashes.len() > 20, "{}", report.crashes.len());
+}
+
+#[tokio::test]
 async fn a_cancelled_workflow_cancels_its_steps() {
     let world = World::embedded().await;
     let executor = world.executor(4).await;

@@ -8,9 +8,16 @@ use serde::de::DeserializeOwned;
 use super::journal::{Found, Outside};
 use super::operation::{Asked, Operation};
 use crate::action::Context;
-use crate::domain::{Failure, Payload, RetryPolicy, StepKind, StepName, StepOutcome, Verdict};
+use crate::domain::{
+    Failure, Payload, PayloadLimits, RetryPolicy, StepKind, StepName, StepOutcome, Verdict,
+};
 
 impl Context {
+    /// What the output of a step may be at most, and so what the task's may.
+    pub(crate) fn payload_limits(&self) -> PayloadLimits {
+        self.journal().host().payload_limits()
+    }
+
     /// Runs `run` once and stores what it came to; a later attempt is told that instead.
     ///
     /// Shape: `name` has letters, digits and `_-./#[]=@`, at most 100, and is used once in a run; in a loop make it of

@@ -44,8 +44,8 @@ pub(in crate::cli) enum Scenario {
     Fanout(FanoutArgs),
     /// What tasks cost that wait for a signal, and how fast one of them is woken.
     #[command(
-        after_help = "The executor is in this process: `rss_growth_kib_per_10k` is what its memory grew by for 10,000 \
-        suspended tasks, the client's included.\nExample: longshore bench suspend --tasks 100000"
+        after_help = "`rss_growth_kib_per_10k` is what the memory of the executor's process grew by for 10,000 suspended tasks. With the \
+        embedded broker that is this process, the client's part included.\nExample: longshore bench suspend --tasks 100000"
     )]
     Suspend(SuspendArgs),
     /// What executors cost that have nothing to do: transactions of the store and messages of the broker, a minute.

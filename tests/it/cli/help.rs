@@ -2,74 +2,29 @@
 
 use super::Shell;
 
-const COMMANDS: &[&str] = &[
-    "",
-    "demo",
-    "dev",
-    "web",
-    "executor",
-    "executor run",
-    "executor list",
-    "executor drain",
-    "task",
-    "task submit",
-    "task show",
-    "task list",
-    "task wait",
-    "task cancel",
-    "task signal",
-    "task resume",
-    "task skip",
-    "task retry",
-    "task abandon",
-    "task why",
-    "task tree",
-    "task logs",
-    "workflow",
-    "workflow check",
-    "workflow show",
-    "workflow run",
-    "queue",
-    "queue create",
-    "queue list",
-    "schedule",
-    "schedule create",
-    "schedule list",
-    "schedule show",
-    "schedule pause",
-    "schedule resume",
-    "schedule trigger",
-    "schedule delete",
-    "tap",
-    "top",
-    "db",
-    "db migrate",
-    "broker",
-    "broker plan",
-    "broker apply",
-    "broker check",
-    "broker definitions",
-    "config",
-    "config show",
-    "audit",
-    "doctor",
-    "bench",
-    "bench drain",
-    "bench sustained",
-    "bench latency",
-    "bench fanout",
-    "bench suspend",
-    "bench idle",
-    "bench takeover",
-];
+/// The commands below `command`, as its help lists them.
+fn listed(help: &str) -> impl Iterator<Item = &str> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    lines
+        .take_while(|line| !line.is_empty())
+        // Further lines of a description are set in farther.
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+}
 
 #[tokio::test]
 async fn each_command_explains_itself() {
     let shell = Shell::new();
     let mut said = String::new();
-    for command in COMMANDS {
+    let mut waiting = vec![String::new()];
+    while let Some(command) = waiting.pop() {
         let ran = shell.run(&format!("{command} --help")).await.with_status(0);
         assert_eq!(ran.err, "", "help that was asked for is data");
+        let below = listed(&ran.out).map(|name| format!("{command} {name}").trim().to_owned());
+        let at = waiting.len();
+        waiting.extend(below);
+        waiting[at..].reverse();
         said.push_str(&ran.to_string());
     }
     insta::assert_snapshot!("help", said);

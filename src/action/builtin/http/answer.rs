@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::domain::limits::DURATION_MAX;
-use crate::domain::{Failure, Payload};
+use crate::domain::{Failure, Payload, PayloadLimits};
 
 /// Bytes of an answer's body that are kept: 256 KiB. Larger data belongs into an object store.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -38,7 +38,7 @@ pub struct HttpOutput {
     pub headers: BTreeMap<String, String>,
     /// The body: JSON as such, anything else as text; null when there is none.
     pub body: Value,
-    /// Whether the body was longer than [`BODY_BYTES_MAX`]: then it is the beginning, as text.
+    /// Whether the body was longer than [`BODY_BYTES_MAX`], or than an output may be: then it is the beginning, as text.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_cut: bool,
 }
@@ -65,6 +65,33 @@ impl HttpOutput {
         })
     }
 
+    /// The same, cut until it can be stored within `limits`: the request was made, and is not made again for what it brought.
+    pub(super) fn fitted(mut self, limits: PayloadLimits) -> Self {
+        let fits = |output: &Self| {
+            let payload = Payload::of(output);
+            payload.and_then(|payload| payload.within(limits)).is_ok()
+        };
+        if fits(&self) {
+            return self;
+        }
+        let text = match self.body.as_str() {
+            Some(text) => text.to_owned(),
+            None => self.body.to_string(),
+        };
+        self.is_cut = true;
+        let mut room = text.len().min(limits.bytes_max);
+        while room > 0 {
+            self.body = Value::String(text[..text.floor_char_boundary(room)].to_owned());
+            if fits(&self) {
+                return self;
+            }
+            room /= 2;
+        }
+        self.body = Value::Null;
+        self.headers.clear();
+        self
+    }
+
     /// What follows: `expect` are the statuses that are success, 200 to 299 when it is absent.
     pub(super) fn judged(
         self,
@@ -86,7 +113,7 @@ impl HttpOutput {
         let may_pass = status.is_server_error() || [408, 425, 429].contains(&self.status);
         let failure = match (status.is_redirection(), may_pass) {
             (true, _) => Failure::fatal(format_args!(
-                "{message}: it leads to a host that this executor may not call, or to none"
+                "{message}: it leads to another host, where the headers must not go, or to none; call that one itself"
             )),
             (false, true) => Failure::retry(message),
             (false, false) => Failure::fatal(message),

@@ -151,7 +151,9 @@ impl Http {
         let policy = Policy::custom(move |attempt| {
             if attempt.previous().len() > REDIRECTS_MAX {
                 attempt.error("it redirects too often")
-            } else if hosts.allows(attempt.url()) {
+            } else if hosts.allows(attempt.url())
+                && is_same_place(attempt.previous(), attempt.url())
+            {
                 attempt.follow()
             } else {
                 attempt.stop() // The redirect is the answer.
@@ -317,15 +319,29 @@ impl Http {
     /// Sends the request once, and stores what was answered.
     async fn sent(&self, context: &Context, request: Request) -> Result<HttpOutput, Failure> {
         let what = request.what.clone();
+        let limits = context.payload_limits();
         let send = || async move {
             tokio::select! {
                 biased;
-                answer = self.send(request) => answer,
+                answer = self.send(request) => answer.map(|answer| answer.fitted(limits)),
                 stop = context.stopped() => Err(stopped(&what, &stop)),
             }
         };
         context.step("request", send).await
     }
+}
+
+/// Whether a redirect stays where the request went: its headers go along, the token of a callback among them, and are not for
+/// anybody else.
+fn is_same_place(previous: &[Url], next: &Url) -> bool {
+    let is_same = |first: &Url| {
+        let (from, to) = (first.scheme(), next.scheme());
+        // A server may ask for TLS, and not for doing without.
+        let is_kept = from == to && first.port_or_known_default() == next.port_or_known_default();
+        let is_raised = from == "http" && to == "https";
+        first.host() == next.host() && (is_kept || is_raised)
+    };
+    previous.first().is_some_and(is_same)
 }
 
 fn host(url: &Url) -> String {

@@ -64,6 +64,8 @@ enum Ended {
     Each(Subtasks),
     /// Somebody said its output instead.
     Given(Value),
+    /// It could not begin, and the workflow goes on without it.
+    Refused(Failure),
 }
 
 /// Steps of which none begins after one has failed.
@@ -145,16 +147,38 @@ impl<'a> Run<'a> {
             Ok(Wish::Each(submissions)) => {
                 self.tasks(step, lane, submissions, Ended::Each).await;
             }
-            Err(failure) => self.fail(step, lane, &step.name, failure).await,
+            Err(failure) => self.refused(step, lane, &step.name, failure).await,
         }
     }
 
-    /// Fails a step that has no task to fail; stored as `name`, so that the next attempt sees it in its turn.
-    async fn fail(&self, step: &'a Step, lane: &Lane<'a>, name: &str, failure: Failure) {
-        let stored = self.context.step(name, || async { Err::<(), _>(failure) });
-        if let Err(failure) = stored.await {
-            lane.fail(&step.name, Some(failure));
-        }
+    /// A step cannot begin, so it has no task that could fail or be paused. Stored as `name`, so that the next attempt sees
+    /// it in its turn.
+    async fn refused(&self, step: &'a Step, lane: &Lane<'a>, name: &str, failure: Failure) {
+        let refused = || async {
+            if step.rescue == Rescue::Pause {
+                let said = format!(
+                    "-- the step `{}` cannot begin: {}; the workflow waits for the signal `{}`, which says its output, or to be \
+                     cancelled --",
+                    step.name,
+                    failure.message,
+                    skip_signal(step)
+                );
+                self.context.log(said).await;
+            }
+            Err::<(), _>(failure)
+        };
+        let Err(failure) = self.context.step(name, refused).await else {
+            return;
+        };
+        let ended = match step.rescue {
+            Rescue::Fail => return lane.fail(&step.name, Some(failure)),
+            Rescue::Skip => Ended::Refused(failure),
+            Rescue::Pause => match self.context.wait_for(&skip_signal(step)).await {
+                Ok(output) => Ended::Given(output),
+                Err(failure) => return lane.fail(&step.name, Some(failure)),
+            },
+        };
+        locked(&self.ended).insert(&step.name, ended);
     }
 
     /// Runs the tasks of a step.
@@ -178,12 +202,12 @@ impl<'a> Run<'a> {
             Ok(subtasks) => subtasks,
             Err(failure) => {
                 let name = format!("{}#refused", step.name);
-                return self.fail(step, lane, &name, failure).await;
+                return self.refused(step, lane, &name, failure).await;
             }
         };
         let has_failed = match step.rescue {
             Rescue::Pause => {
-                let skip = format!("skip.{}", step.name);
+                let skip = skip_signal(step);
                 tokio::select! {
                     biased;
                     joined = self.context.join(&subtasks) => !joined.is_ok_and(|joined| joined.failed == 0),
@@ -290,6 +314,7 @@ impl<'a> Run<'a> {
         };
         let read = Arc::new(match ended {
             Ended::Given(output) => (output, Value::Null),
+            Ended::Refused(failure) => (Value::Null, json!({"message": failure.message})),
             Ended::One(subtasks) => match subtasks.results().next().await? {
                 Some(task) => (output_of(&task)?, error_of(&task)?),
                 None => (Value::Null, Value::Null),
@@ -359,6 +384,11 @@ impl<'a> Run<'a> {
         }
         Ok(Value::Object(outputs))
     }
+}
+
+/// The signal that says the output of a step with `rescue: pause`.
+fn skip_signal(step: &Step) -> String {
+    format!("skip.{}", step.name)
 }
 
 fn submission(step: &Step, input: &Value) -> Result<Submission, Failure> {

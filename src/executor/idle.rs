@@ -41,8 +41,8 @@ const INTERVAL_WITHOUT_BROKER: Duration = Duration::from_millis(250);
 /// How much less often it looks then when its slots are nearly all taken: those with room shall find the tasks.
 const BUSY_FACTOR: f64 = 7.0;
 
-/// Executors up to which the pauses grow: alone in serving its queue, an executor still looks about every minute.
-const FLEET_MAX: u32 = 8;
+/// Executors up to which the pauses grow: one that alone serves a queue, in a fleet of many, still looks every half minute.
+const FLEET_MAX: u32 = 4;
 
 /// Executors that together look without a broker as often as each would alone.
 const FLEET_WITHOUT_BROKER: f64 = 8.0;
@@ -351,8 +351,8 @@ mod tests {
             is(rate(true, fleet, 0.0), 1.0 / 8.0);
         }
         assert_eq!(pause(true, 0, 0.0), INTERVAL, "of whom nobody knows yet");
-        // Alone in serving its queue, an executor still looks about every minute.
-        assert_eq!(pause(true, 1000, 1.0), Duration::from_secs(64));
+        // Alone in serving its queue, an executor still looks every half minute.
+        assert_eq!(pause(true, 1000, 1.0), Duration::from_secs(32));
     }
 
     #[test]

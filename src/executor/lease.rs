@@ -82,8 +82,9 @@ async fn renew_again_and_again(
     let mut health = shared.broker.health();
     let mut tokens = shared.token.changes();
     let mut haste_until = Duration::ZERO;
-    // As the store knows it, which believes the best of whoever enters.
-    let mut is_token_held = true;
+    // What the store knows of the token; it believes the best of whoever enters. Unknown after an answer that was lost: a
+    // store that took us for silent, while we think otherwise, would have us found dead between two renewals.
+    let mut noted = Some(true);
     loop {
         // A change of the connection means that somebody may be told of our death: the lease says otherwise, at once.
         let is_connection_changed = tokio::select! {
@@ -98,17 +99,20 @@ async fn renew_again_and_again(
         }
         let is_down = matches!(*health.borrow_and_update(), Health::Down(_));
         match renew(shared, store).await {
-            Ok(()) => {
+            Ok(has_entered) => {
+                if has_entered {
+                    noted = None;
+                }
                 shared.running.unfence();
                 renewed.send_replace(asked_at); // Not the time of the answer: the store counts from before that.
                 pauses.reset();
-                if is_token_held == is_down && store.note_token(shared.id, !is_down).await.is_ok() {
-                    is_token_held = !is_down;
+                if noted != Some(!is_down) {
+                    let noting = store.note_token(shared.id, !is_down).await;
+                    noted = noting.is_ok().then_some(!is_down);
                 }
                 let pulse = asked_at.saturating_sub(*shared.pulse.borrow());
                 // Until the store knows of the token: silence looks like death.
-                let is_hasty =
-                    is_down || !is_token_held || asked_at < haste_until || pulse > PULSE_MAX;
+                let is_hasty = noted != Some(true) || asked_at < haste_until || pulse > PULSE_MAX;
                 pause = if is_hasty {
                     HASTE_INTERVAL
                 } else {
@@ -117,6 +121,7 @@ async fn renew_again_and_again(
             }
             Err(error) => {
                 tracing::debug!(error = %error, "The lease could not be renewed; trying again");
+                noted = None; // It may have entered again.
                 pause = pauses.next().min(RETRY_INTERVAL_MAX);
             }
         }
@@ -154,7 +159,8 @@ async fn fence(shared: &Arc<Shared>, mut renewed: watch::Receiver<Duration>) {
     }
 }
 
-async fn renew(shared: &Arc<Shared>, store: &Arc<dyn Store>) -> Result<(), StoreError> {
+/// Renews the lease, or enters again when it had ended: whether that was so.
+async fn renew(shared: &Arc<Shared>, store: &Arc<dyn Store>) -> Result<bool, StoreError> {
     match store.renew(shared.id, LEASE_DURATION).await? {
         Renewal::Held {
             cancels,
@@ -168,6 +174,7 @@ async fn renew(shared: &Arc<Shared>, store: &Arc<dyn Store>) -> Result<(), Store
             for (task, reason) in cancels {
                 shared.running.stop(task, Stop::Cancelled(reason));
             }
+            Ok(false)
         }
         Renewal::Fenced => {
             tracing::warn!(
@@ -175,11 +182,11 @@ async fn renew(shared: &Arc<Shared>, store: &Arc<dyn Store>) -> Result<(), Store
             );
             shared.running.stop_all(&Stop::Released);
             if shared.intake.is_stopping() {
-                return Ok(()); // It leaves, and has nothing left to do: entered again it would be found lost later.
+                return Ok(false); // It leaves, and has nothing left to do: entered again it would be found lost later.
             }
             // Safe under the same id: what is claimed from now on has a newer attempt, the token of every write.
             store.enroll(&shared.record, LEASE_DURATION).await?;
+            Ok(true)
         }
     }
-    Ok(())
 }

@@ -53,10 +53,15 @@ pub(super) async fn ready(State(app): State<App>) -> (StatusCode, Json<Readiness
 
 /// Why the broker cannot be used, if so.
 async fn broker(broker: &dyn Broker) -> Result<(), String> {
-    let health = broker.health().borrow().clone();
-    match health {
-        Health::Up => broker.prove().await.map_err(|error| error.to_string()),
+    let standing = || match &*broker.health().borrow() {
+        Health::Up => Ok(()),
         Health::Blocked(reason) => Err(format!("it takes no messages: {reason}")),
         Health::Down(reason) => Err(format!("it is away: {reason}")),
+    };
+    standing()?;
+    match broker.prove().await {
+        Ok(()) => Ok(()),
+        // It may have told of itself meanwhile why.
+        Err(error) => standing().and(Err(error.to_string())),
     }
 }

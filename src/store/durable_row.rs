@@ -229,11 +229,11 @@ impl TookRow {
         let Some(text) = self.payload else {
             return Ok(TookSignal::NoneYet);
         };
-        let key = format!("{} {}", wish.task, wish.signal);
-        let unlimited = PayloadLimits::NONE;
-        let payload = Payload::parse(&text, unlimited);
+        // Taken, it is the output of the step: that is what would have to be mended.
+        let key = format!("{} {}", wish.task, wish.step);
+        let payload = Payload::parse(&text, PayloadLimits::NONE);
         Ok(TookSignal::Taken(
-            RowName("signal", &key).read("payload", payload)?,
+            RowName("step", &key).read("output", payload)?,
         ))
     }
 }

@@ -2,13 +2,25 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
+use async_trait::async_trait;
 use longshore::action::{Context, Registry};
-use longshore::domain::{Delivery, Failure, TaskState};
+use longshore::background::Background;
+use longshore::broker::embedded::EmbeddedBroker;
+use longshore::broker::{
+    Broker, BrokerError, Credit, Deliveries, Health, Message, Promises, Source,
+};
+use longshore::clock::SystemClock;
+use longshore::domain::{Delivery, Failure, QueueName, TaskState};
+use longshore::runtime::Runtime;
+use longshore::store::{Store, StoreAddress};
 use serde_json::json;
+use tokio::sync::watch;
 
 use crate::support::eventually::eventually;
-use crate::support::world::{World, error, gate, next_event, submission};
+use crate::support::flaky::Flaky;
+use crate::support::world::{Hurried, PATIENCE, World, error, gate, next_event, submission};
 
 #[tokio::test]
 async fn a_claim_whose_answer_is_lost_runs_once() {
@@ -200,4 +212,77 @@ async fn an_executor_that_cannot_renew_its_lease_begins_no_new_step_until_the_st
     assert_eq!((ended.state, ended.attempt.0), (TaskState::Succeeded, 1));
     assert_eq!(begun.load(Ordering::SeqCst), 1);
     world.stop([executor]).await;
+}
+
+/// A broker that says that it is away when it is told to.
+#[derive(Debug)]
+struct Moody {
+    broker: Arc<EmbeddedBroker>,
+    health: watch::Sender<Health>,
+}
+
+#[async_trait]
+impl Broker for Moody {
+    fn promises(&self) -> Promises {
+        self.broker.promises()
+    }
+
+    fn health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+
+    fn identity(&self) -> Option<String> {
+        self.broker.identity()
+    }
+
+    async fn publish(&self, messages: Vec<Message>) -> Vec<Result<(), BrokerError>> {
+        self.broker.publish(messages).await
+    }
+
+    async fn consume(&self, source: Source, credit: Credit) -> Result<Deliveries, BrokerError> {
+        self.broker.consume(source, credit).await
+    }
+
+    async fn create_queue(&self, queue: &QueueName) -> Result<(), BrokerError> {
+        self.broker.create_queue(queue).await
+    }
+
+    async fn close(&self) {
+        self.broker.close().await;
+    }
+}
+
+/// The store knows of an executor that nobody would hear of its death, and the executor does not know that it does: it
+/// would renew its lease so seldom that it looked dead.
+#[tokio::test]
+async fn an_executor_of_which_a_note_is_lost_is_not_taken_for_silent() {
+    let address: StoreAddress = "sqlite::memory:".parse().unwrap();
+    let store = address.open().await.unwrap();
+    store.migrate().await.unwrap();
+    let flaky = Flaky::new(store);
+    let broker = Arc::new(Moody {
+        broker: EmbeddedBroker::new(),
+        health: watch::channel(Health::Up).0,
+    });
+    let runtime = Runtime::of(
+        Arc::<Flaky>::clone(&flaky),
+        Arc::<Moody>::clone(&broker),
+        Arc::new(Hurried(SystemClock::shared())),
+        Background::new(),
+    );
+    let executor = runtime.executor_with_slots(Registry::new(), 1).await;
+    let executor = executor.unwrap();
+    let whole_lease = Duration::from_hours(1);
+    let silent = async || flaky.glance(whole_lease).await.unwrap().silent;
+    assert_eq!(silent().await, []);
+    flaky.lose_all("note_token");
+    broker
+        .health
+        .send_replace(Health::Down("as told".to_owned()));
+    eventually("it is noted", silent, |silent| silent.len() == 1).await;
+    broker.health.send_replace(Health::Up);
+    flaky.lose_no_more();
+    eventually("it is noted again", silent, Vec::is_empty).await;
+    assert_eq!(executor.drain(PATIENCE).await.given_back, 0);
+    runtime.stop().await;
 }

@@ -94,7 +94,7 @@ async fn a_word_whose_storing_was_not_answered_is_stored_again() {
 
 #[tokio::test]
 async fn a_log_has_an_end_and_says_so() {
-    let world = World::hurried().await;
+    let world = World::embedded().await;
     let registry = world
         .registry()
         .with_fn("chatter", |context: Context, (): ()| async move {

@@ -14,14 +14,28 @@ use crate::support::world::{World, output, submission};
 #[tokio::test]
 async fn a_task_of_which_something_stored_cannot_be_read_waits_for_an_operator() {
     for rows in [store::World::sqlite().await, store::World::postgres().await] {
-        // What is broken while the task waits, by which statement it is mended, and what the error names.
+        // What is broken while the task waits, which table the error names, and what mends it there.
         let cases = [
-            ("step", "output", "'{'", "'1'"),
-            ("step", "state", "'done', place = null", "'done', place = 0"),
-            ("fan_out", "on_failure", "'perhaps'", "'collect'"),
-            ("task", "options", "'{'", "null"),
+            ("step", "output", "'{'", "step", "output = '1'"),
+            (
+                "step",
+                "state",
+                "'done', place = null",
+                "step",
+                "state = 'done', place = 0",
+            ),
+            (
+                "fan_out",
+                "on_failure",
+                "'perhaps'",
+                "fan_out",
+                "on_failure = 'collect'",
+            ),
+            ("task", "options", "'{'", "task", "options = null"),
+            // It is taken, and then it is the output of a step.
+            ("signal", "payload", "'{'", "step", "output = '1'"),
         ];
-        for (table, column, wrong, right) in cases {
+        for (table, column, wrong, named, right) in cases {
             let case = format!("{table}.{column}");
             let world = World::unhurried(rows.another().await).await;
             let registry =
@@ -36,6 +50,7 @@ async fn a_task_of_which_something_stored_cannot_be_read_waits_for_an_operator()
                         let parts = [submission("echo", &json!(2))];
                         let parts = context.spawn_all("parts", parts, plan).await?;
                         context.wait_for::<Value>("go").await?;
+                        context.wait_for::<Value>("note").await?;
                         context.join(&parts).await?;
                         let outputs: Vec<u32> = parts.outputs().await?;
                         Ok::<_, Failure>(one + outputs[0])
@@ -47,32 +62,34 @@ async fn a_task_of_which_something_stored_cannot_be_read_waits_for_an_operator()
             let name = StepName::new("parts").unwrap();
             let counts = async || world.store().fan_out(task, &name).await.unwrap().unwrap();
             eventually("the part has ended", counts, |counts| counts.open == 0).await;
-            let which = if table == "task" { "parent" } else { "task" };
             let id = rows.id(task.as_uuid());
-            let set = async |value: &str| {
-                rows.sql(&format!(
-                    "update {table} set {column} = {value} where {which} = {id}"
-                ))
-                .await;
+            let set = async |table: &str, what: &str| {
+                let which = if table == "task" { "parent" } else { "task" };
+                rows.sql(&format!("update {table} set {what} where {which} = {id}"))
+                    .await;
             };
-            set(wrong).await;
-            let go = NewSignal {
-                task,
-                name: SignalName::new("go").unwrap(),
-                key: None,
-                payload: Payload::null(),
+            let send = async |name: &str| {
+                let signal = NewSignal {
+                    task,
+                    name: SignalName::new(name).unwrap(),
+                    key: None,
+                    payload: Payload::null(),
+                };
+                drop(world.client.signal(signal).await.unwrap());
             };
-            drop(world.client.signal(go).await.unwrap());
+            send("note").await; // It is kept until somebody waits for it.
+            set(table, &format!("{column} = {wrong}")).await;
+            send("go").await;
             let paused = world.ended(task).await;
             assert_eq!(paused.state, TaskState::Paused, "{case}: {paused:?}");
             let words = &paused.error.as_ref().unwrap().message;
             assert!(
-                words.contains(&format!("of `{table}` cannot be read")),
+                words.contains(&format!("of `{named}` cannot be read")),
                 "{case}: {words}"
             );
             let other = world.run(submission("echo", &json!("others go on"))).await;
             assert_eq!(other.state, TaskState::Succeeded);
-            set(right).await;
+            set(named, right).await;
             let by = Operator::new("ann").unwrap();
             drop(world.client.resume(task, &by).await.unwrap());
             assert_eq!(output(&world.ended(task).await), json!(3), "{case}");

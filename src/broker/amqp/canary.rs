@@ -14,12 +14,13 @@ use lapin::options::{
 };
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Consumer, ExchangeKind};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 use uuid::Uuid;
 
 use super::super::topology;
 use super::link::Link;
 use super::trouble::Trouble;
+use crate::background::Background;
 use crate::clock::Clock;
 
 /// How long a canary may be under way: longer than a busy broker takes, and shorter than a probe waits as a rule.
@@ -34,8 +35,8 @@ pub(super) struct Canary {
     /// The name of its queue and of its exchange.
     name: String,
     clock: Arc<dyn Clock>,
-    /// Held by one who asks at a time.
-    nest: Mutex<Option<Nest>>,
+    /// Held as long as a canary is under way.
+    nest: Arc<Mutex<Option<Nest>>>,
 }
 
 /// What a canary flies from and to, on one link.
@@ -56,11 +57,14 @@ impl Canary {
         Self {
             name: topology::canary(Uuid::new_v4()),
             clock,
-            nest: Mutex::const_new(None),
+            nest: Arc::default(),
         }
     }
 
     /// Sends a canary over `link`, and returns when it is back.
+    ///
+    /// It is followed to its end among `users`, also when nobody waits any more: a call that is dropped while an alarm holds
+    /// its connection back costs the connection.
     ///
     /// # Errors
     ///
@@ -68,45 +72,65 @@ impl Canary {
     ///
     /// # Cancel safety
     ///
-    /// Safe: who asks next passes over a canary that nobody waited for.
-    pub(super) async fn prove(&self, link: &Arc<Link>) -> Result<(), Trouble> {
-        let mut kept = self.nest.lock().await;
-        // Taken out meanwhile: one on which something went wrong is not used again.
-        let found = kept
-            .take()
-            .filter(|nest| nest.link.ptr_eq(&Arc::downgrade(link)));
-        let flight = async {
-            let mut nest = match found {
-                Some(nest) => nest,
-                None => self.settle_on(link).await?,
-            };
-            if !nest.is_proven(self.clock.monotonic()) {
-                nest.fly(&self.name).await?;
-                nest.proven_at = Some(self.clock.monotonic());
-            }
-            Ok::<_, Trouble>(nest)
+    /// Safe.
+    pub(super) async fn prove(&self, link: &Arc<Link>, users: &Background) -> Result<(), Trouble> {
+        let proof = async {
+            let nest = Arc::clone(&self.nest).lock_owned().await;
+            let (says_so, proven) = oneshot::channel();
+            let (name, clock, link) =
+                (self.name.clone(), Arc::clone(&self.clock), Arc::clone(link));
+            let stop = users.clone();
+            users.spawn(async move {
+                let proof = tokio::select! {
+                    proof = fly(nest, &name, &link, &*clock) => proof,
+                    () = link.failed() => Err(Trouble::Link(link.reason())),
+                    () = stop.stopping() => return,
+                };
+                // Who does not wait any more does not want to know.
+                drop(says_so.send(proof));
+            });
+            let is_over = |_| Trouble::Link("it was closed".to_owned());
+            proven.await.map_err(is_over)?
         };
-        let nest = tokio::select! {
-            nest = flight => nest?,
-            () = link.failed() => return Err(Trouble::Link(link.reason())),
-            () = self.clock.sleep(FLIGHT_DURATION_MAX) => {
-                return Err(Trouble::Link(format!(
-                    "a message to ourselves did not come back in {FLIGHT_DURATION_MAX:?}"
-                )));
-            }
-        };
-        *kept = Some(nest);
-        Ok(())
+        tokio::select! {
+            proof = proof => proof,
+            () = self.clock.sleep(FLIGHT_DURATION_MAX) => Err(Trouble::Link(format!(
+                "a message to ourselves did not come back in {FLIGHT_DURATION_MAX:?}"
+            ))),
+        }
     }
+}
 
+/// Lets a canary fly, unless one has just come back.
+async fn fly(
+    mut kept: OwnedMutexGuard<Option<Nest>>,
+    name: &str,
+    link: &Arc<Link>,
+    clock: &dyn Clock,
+) -> Result<(), Trouble> {
+    // Taken out meanwhile: one on which something went wrong is not used again.
+    let found = kept.take();
+    let mut nest = match found.filter(|nest| nest.link.ptr_eq(&Arc::downgrade(link))) {
+        Some(nest) => nest,
+        None => Nest::on(link, name).await?,
+    };
+    if !nest.is_proven(clock.monotonic()) {
+        nest.fly(name).await?;
+        nest.proven_at = Some(clock.monotonic());
+    }
+    *kept = Some(nest);
+    Ok(())
+}
+
+impl Nest {
     /// Makes the exchange and the queue, and consumes.
-    async fn settle_on(&self, link: &Arc<Link>) -> Result<Nest, Trouble> {
+    async fn on(link: &Arc<Link>, name: &str) -> Result<Self, Trouble> {
         let channel = link.consuming_channel().await?;
         let exchange = ExchangeDeclareOptions {
             auto_delete: true,
             ..ExchangeDeclareOptions::default()
         };
-        let (name, nothing) = (|| self.name.as_str().into(), FieldTable::default);
+        let (name, nothing) = (|| name.into(), FieldTable::default);
         link.call(channel.exchange_declare(name(), ExchangeKind::Fanout, exchange, nothing()))
             .await?;
         let queue = QueueDeclareOptions::exclusive().auto_delete();
@@ -122,17 +146,15 @@ impl Canary {
         let consumer = link
             .call(channel.basic_consume(name(), "canary".into(), consume, nothing()))
             .await?;
-        Ok(Nest {
+        Ok(Self {
             link: Arc::downgrade(link),
-            publish: link.publishing_channel().await?,
+            publish: link.own_publishing_channel().await?,
             consumer,
             last: 0,
             proven_at: None,
         })
     }
-}
 
-impl Nest {
     fn is_proven(&self, now: Duration) -> bool {
         self.proven_at
             .is_some_and(|at| now.saturating_sub(at) < PROOF_DURATION)

@@ -249,11 +249,18 @@ impl Broker for AmqpBroker {
     }
 
     async fn prove(&self) -> Result<(), BrokerError> {
-        if let Some(reason) = self.status.silence() {
-            return Err(BrokerError::Unavailable { reason });
-        }
         let link = self.link()?;
-        self.canary.prove(&link).await.map_err(Trouble::into_error)
+        let mut health = self.status.subscribe();
+        tokio::select! {
+            proof = self.canary.prove(&link, &self.users) => proof.map_err(Trouble::into_error),
+            // An alarm holds the canary back as well, and is the better reason.
+            Ok(health) = health.wait_for(|health| *health != Health::Up) => match &*health {
+                Health::Down(reason) | Health::Blocked(reason) => Err(BrokerError::Unavailable {
+                    reason: reason.clone(),
+                }),
+                Health::Up => Ok(()),
+            },
+        }
     }
 
     async fn close(&self) {

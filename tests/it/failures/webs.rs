@@ -213,17 +213,15 @@ async fn payload_too_large_too_deep_nul_wrong_json_unknown_action_or_queue() {
 #[tokio::test]
 async fn web_server_whose_broker_is_connected_and_silent() {
     let fleet = Fleet::begin().await;
-    let proxy = fleet.broker_proxy();
-    let way = Way {
-        broker: Some(&proxy),
-        ..Way::default()
-    };
-    let (web, executor) = (
-        fleet.web_by(way, "w1", &[]).await,
-        fleet.executor("x1", &[]).await,
-    );
-    web.is_ready(200, NOTICE_PATIENCE).await;
+    let executor = fleet.executor("x1", &[]).await;
     for direction in [Direction::ToServer, Direction::ToClient] {
+        let proxy = fleet.broker_proxy();
+        let way = Way {
+            broker: Some(&proxy),
+            ..Way::default()
+        };
+        let web = fleet.web_by(way, "w1", &[]).await;
+        web.is_ready(200, NOTICE_PATIENCE).await;
         proxy.hold_one(direction);
         let said = web.is_ready(503, NOTICE_PATIENCE).await;
         let broker = said["broker"].as_str().unwrap();

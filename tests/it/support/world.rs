@@ -254,7 +254,7 @@ pub(crate) async fn next_event(tap: &mut Tap) -> (String, TaskId) {
 
 /// A clock on which waiting takes a hundredth of the time.
 #[derive(Debug)]
-struct Hurried(Arc<dyn Clock>);
+pub(crate) struct Hurried(pub(crate) Arc<dyn Clock>);
 
 impl Clock for Hurried {
     fn now(&self) -> jiff::Timestamp {

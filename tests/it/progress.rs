@@ -107,7 +107,7 @@ async fn a_log_has_an_end_and_says_so() {
     let executor = world.executor_with(registry, &[("default", 1)]).await;
     let task = world.run(submission("chatter", &json!(null))).await;
     assert_eq!(task.state, TaskState::Succeeded);
-    let logs = world.client.logs(task.id, None, 100).await.unwrap();
+    let logs = world.client.logs(task.id, None, 1000).await.unwrap();
     let said: String = logs.iter().map(|chunk| chunk.text.as_str()).collect();
     assert!(
         said.len() <= LOG_BYTES_MAX + 100,

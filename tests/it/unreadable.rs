@@ -11,50 +11,51 @@ use crate::contract::store;
 use crate::support::eventually::eventually;
 use crate::support::world::{World, output, submission};
 
+/// What is broken while the task waits, the table that the error names, and what mends it there.
+const CASES: [(&str, &str, &str, &str, &str); 5] = [
+    ("step", "output", "'{'", "step", "output = '1'"),
+    (
+        "step",
+        "state",
+        "'done', place = null",
+        "step",
+        "state = 'done', place = 0",
+    ),
+    (
+        "fan_out",
+        "on_failure",
+        "'perhaps'",
+        "fan_out",
+        "on_failure = 'collect'",
+    ),
+    ("task", "options", "'{'", "task", "options = null"),
+    // It is taken, and then it is the output of a step.
+    ("signal", "payload", "'{'", "step", "output = '1'"),
+];
+
+/// Makes a step and a sub-task, and waits for `go`, for `note` and for the sub-task.
+async fn parts(context: Context, (): ()) -> Result<u32, Failure> {
+    let one: u32 = context.step("one", async || Ok(1)).await?;
+    let plan = FanOutPlan {
+        on_failure: FailurePolicy::Collect,
+        ..FanOutPlan::default()
+    };
+    let parts = [submission("echo", &json!(2))];
+    let parts = context.spawn_all("parts", parts, plan).await?;
+    context.wait_for::<Value>("go").await?;
+    context.wait_for::<Value>("note").await?;
+    context.join(&parts).await?;
+    let outputs: Vec<u32> = parts.outputs().await?;
+    Ok(one + outputs[0])
+}
+
 #[tokio::test]
 async fn a_task_of_which_something_stored_cannot_be_read_waits_for_an_operator() {
     for rows in [store::World::sqlite().await, store::World::postgres().await] {
-        // What is broken while the task waits, which table the error names, and what mends it there.
-        let cases = [
-            ("step", "output", "'{'", "step", "output = '1'"),
-            (
-                "step",
-                "state",
-                "'done', place = null",
-                "step",
-                "state = 'done', place = 0",
-            ),
-            (
-                "fan_out",
-                "on_failure",
-                "'perhaps'",
-                "fan_out",
-                "on_failure = 'collect'",
-            ),
-            ("task", "options", "'{'", "task", "options = null"),
-            // It is taken, and then it is the output of a step.
-            ("signal", "payload", "'{'", "step", "output = '1'"),
-        ];
-        for (table, column, wrong, named, right) in cases {
+        for (table, column, wrong, named, right) in CASES {
             let case = format!("{table}.{column}");
             let world = World::unhurried(rows.another().await).await;
-            let registry =
-                world
-                    .registry()
-                    .with_fn("parts", |context: Context, (): ()| async move {
-                        let one: u32 = context.step("one", async || Ok(1)).await?;
-                        let plan = FanOutPlan {
-                            on_failure: FailurePolicy::Collect,
-                            ..FanOutPlan::default()
-                        };
-                        let parts = [submission("echo", &json!(2))];
-                        let parts = context.spawn_all("parts", parts, plan).await?;
-                        context.wait_for::<Value>("go").await?;
-                        context.wait_for::<Value>("note").await?;
-                        context.join(&parts).await?;
-                        let outputs: Vec<u32> = parts.outputs().await?;
-                        Ok::<_, Failure>(one + outputs[0])
-                    });
+            let registry = world.registry().with_fn("parts", parts);
             let executor = world.executor_with(registry, &[("default", 2)]).await;
             let task = world.submit(submission("parts", &json!(null))).await;
             let row = async || world.client.task(task).await.unwrap();

@@ -352,13 +352,13 @@ async fn a_step_that_cannot_begin_is_rescued_as_one_that_has_failed() {
         let step = with(echo(name, &json!(1)), "queue", json!("nowhere"));
         with(step, "rescue", json!(rescue))
     };
-    let lost = echo("lost", &json!({"$ref": "steps.a.output.imaeg"}));
+    let missing = echo("lost", &json!({"$ref": "steps.a.output.imaeg"}));
     let list = json!({"name": "list", "action": "echo", "for_each": {"$ref": "steps.a.output"}});
     let world = World::embedded().await;
     let executor = world.executor(4).await;
     let document = json!({"sequence": [
         echo("a", &json!({"image": 1})),
-        with(lost, "rescue", json!("skip")),
+        with(missing, "rescue", json!("skip")),
         with(list, "rescue", json!("skip")),
         nowhere("away", "skip"),
         nowhere("by_hand", "pause"),

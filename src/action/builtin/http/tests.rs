@@ -97,7 +97,7 @@ fn a_status_is_success_or_tried_again_or_neither() {
     );
     let failure = judged(answer(302, &[]), None).unwrap_err();
     assert!(
-        failure.message.contains("may not call"),
+        failure.message.contains("it leads to another host"),
         "{}",
         failure.message
     );

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use serde::Serialize;
 
 use super::App;
-use crate::broker::{Broker, Health};
+use crate::broker::{Broker, BrokerError, Health};
 use crate::store::{SCHEMA_VERSION, StoreError};
 
 /// What is needed, part by part.
@@ -62,6 +62,9 @@ async fn broker(broker: &dyn Broker) -> Result<(), String> {
     match broker.prove().await {
         Ok(()) => Ok(()),
         // It may have told of itself meanwhile why.
+        Err(BrokerError::Unavailable { reason }) => {
+            standing().and(Err(format!("it is away: {reason}")))
+        }
         Err(error) => standing().and(Err(error.to_string())),
     }
 }

@@ -209,7 +209,7 @@ async fn a_sleep_goes_on_in_another_attempt(world: World) {
     let registry = world
         .registry()
         .with_fn("nap", |context: Context, (): ()| async move {
-            context.sleep(Duration::from_millis(300)).await?;
+            context.sleep(Duration::from_secs(2)).await?;
             Ok(context.attempt().0)
         });
     let executor = world.executor_with(registry, &[("default", 1)]).await;
@@ -219,7 +219,7 @@ async fn a_sleep_goes_on_in_another_attempt(world: World) {
     let task = world.ended(task).await;
     assert_eq!(output(&task), 2);
     let slept = task.finished_at.unwrap().duration_since(task.created_at);
-    assert!(slept >= jiff::SignedDuration::from_millis(300), "{slept}");
+    assert!(slept >= jiff::SignedDuration::from_secs(2), "{slept}");
     audited(world, executor).await;
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::running::Hold;
 use super::slots::{QueueSlots, Slot};
 use super::{Shared, attempt};
 use crate::background::Background;
@@ -22,6 +23,10 @@ const RECREDIT_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a delivery may wait for a slot. It only does while the credit is being lowered, or when tasks that were short
 /// have become long; then the task is announced again, for somebody with room.
 const SLOT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long the news that a task is ready again waits for its former attempt to be let go of. A store that does not answer
+/// for longer is taken for away; then the task is found as one whose announcement was lost.
+const NEWS_PATIENCE: Duration = Duration::from_mins(1);
 
 /// Takes deliveries until the intake stops.
 pub(super) async fn serve(
@@ -79,12 +84,8 @@ async fn take(shared: &Arc<Shared>, slots: &Arc<QueueSlots>, delivery: Delivery)
     if slots.is_paused() {
         return delivery.ack(); // Left `ready`: it is found when the queue goes on.
     }
-    let hold = tokio::select! {
-        biased;
-        hold = shared.running.hold_soon(event.task) => hold,
-        // Announced twice: it runs here already. A moment's wait, because a task that has just been settled here may
-        // be ready again, and announced, before it is let go of.
-        () = shared.clock.sleep(SLOT_PATIENCE) => return delivery.ack(),
+    let Some(hold) = hold(shared, &event).await else {
+        return delivery.ack(); // Announced twice: it runs here already.
     };
     let slot = tokio::select! {
         biased;
@@ -122,6 +123,31 @@ async fn take(shared: &Arc<Shared>, slots: &Arc<QueueSlots>, delivery: Delivery)
             delivery.ack();
         }
         None => drop(delivery), // The broker lends it to somebody else.
+    }
+}
+
+/// The right to claim the task of an announcement; `None` when another announcement brought it here before.
+///
+/// An attempt that the announcement knows of is over in the store, also when this executor has not been told so yet. Then the
+/// announcement is news, and the only one: it waits until the attempt is let go of.
+async fn hold(shared: &Shared, event: &Event) -> Option<Hold> {
+    let soon = |patience| async move {
+        tokio::select! {
+            biased;
+            hold = shared.running.hold_soon(event.task) => Some(hold),
+            () = shared.clock.sleep(patience) => None,
+        }
+    };
+    // First a moment: what is being claimed here runs soon, and only then it is known which attempt it is.
+    if let Some(hold) = soon(SLOT_PATIENCE).await {
+        return Some(hold);
+    }
+    let known = Attempt(event.data.attempt.unwrap_or(0));
+    let is_news = (shared.running.attempt(event.task)).is_some_and(|running| running <= known);
+    if is_news {
+        soon(NEWS_PATIENCE).await
+    } else {
+        None
     }
 }
 

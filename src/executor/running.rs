@@ -116,11 +116,14 @@ impl RunningAttempts {
         }
     }
 
+    /// Which attempt of `task` runs here, or has run and is being settled.
+    pub(super) fn attempt(&self, task: TaskId) -> Option<Attempt> {
+        self.lock().get(&task).map(|entry| entry.attempt)
+    }
+
     /// Whether this very attempt of `task` runs here.
     pub(super) fn runs(&self, task: &Task) -> bool {
-        let attempts = self.lock();
-        let entry = attempts.get(&task.id);
-        entry.is_some_and(|entry| entry.attempt == task.attempt)
+        self.attempt(task.id) == Some(task.attempt)
     }
 
     /// Asks the attempt of `task` to stop; whether it runs here. The first reason stays.

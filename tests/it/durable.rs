@@ -83,16 +83,6 @@ async fn suspended(world: &World, task: TaskId) -> Task {
     .await
 }
 
-async fn signal(world: &World, task: TaskId, name: &str, payload: &Value) -> Signalled {
-    let signal = NewSignal {
-        task,
-        name: SignalName::new(name).unwrap(),
-        key: None,
-        payload: Payload::of(payload).unwrap(),
-    };
-    world.client.signal(signal).await.unwrap()
-}
-
 fn output(task: &Task) -> Value {
     match &task.output {
         Some(output) => output.decode().unwrap(),
@@ -158,13 +148,13 @@ async fn a_suspended_task_holds_no_slot_and_a_signal_wakes_it(world: World) {
     assert_eq!(executor.running(), 0);
     let other = world.run(submission("echo", &json!("room"))).await;
     assert_eq!(output(&other), "room");
-    let answer = signal(&world, task, "approved", &json!({"by": "ann"})).await;
+    let answer = world.signal(task, "approved", &json!({"by": "ann"})).await;
     assert!(matches!(answer, Signalled::Stored { woken: Some(_), .. }));
     let task = world.ended(task).await;
     assert_eq!(output(&task), json!({"by": "ann"}));
     assert_eq!((task.attempt.0, begun.so_far()), (2, 1));
     assert_eq!(task.waiting_for, None);
-    let late = signal(&world, task.id, "approved", &nothing()).await;
+    let late = world.signal(task.id, "approved", &nothing()).await;
     assert_eq!(late, Signalled::Final(TaskState::Succeeded));
     audited(world, executor).await;
 }
@@ -208,18 +198,21 @@ async fn a_signal_that_comes_early_is_kept_and_one_with_a_known_key_is_one(world
 async fn a_sleep_goes_on_in_another_attempt(world: World) {
     let registry = world
         .registry()
-        .with_fn("nap", |context: Context, (): ()| async move {
-            context.sleep(Duration::from_secs(2)).await?;
+        .with_fn("nap", |context: Context, millis: u64| async move {
+            context.sleep(Duration::from_millis(millis)).await?;
             Ok(context.attempt().0)
         });
     let executor = world.executor_with(registry, &[("default", 1)]).await;
-    let task = world.submit(submission("nap", &nothing())).await;
-    let waits = suspended(&world, task).await;
+    // One that is looked at while it sleeps, and one that wakes when it will.
+    let long = world.submit(submission("nap", &json!(3_600_000))).await;
+    let waits = suspended(&world, long).await;
     assert!(waits.waiting_for.unwrap().has_timer);
-    let task = world.ended(task).await;
+    let task = world.run(submission("nap", &json!(300))).await;
     assert_eq!(output(&task), 2);
     let slept = task.finished_at.unwrap().duration_since(task.created_at);
-    assert!(slept >= jiff::SignedDuration::from_secs(2), "{slept}");
+    assert!(slept >= jiff::SignedDuration::from_millis(300), "{slept}");
+    drop(world.client.cancel(long, "enough").await.unwrap());
+    assert_eq!(world.ended(long).await.state, TaskState::Cancelled);
     audited(world, executor).await;
 }
 
@@ -240,7 +233,7 @@ async fn a_wait_ends_with_its_deadline_and_stays_ended(world: World) {
         |waiting| waiting.as_ref().is_some_and(|waiting| !waiting.has_timer),
     )
     .await;
-    drop(signal(&world, task, "part", &json!(7)).await);
+    drop(world.signal(task, "part", &json!(7)).await);
     assert_eq!(output(&world.ended(task).await), json!([null, 7]));
     audited(world, executor).await;
 }
@@ -273,7 +266,7 @@ async fn a_mix_of_waits_is_told_in_the_order_in_which_they_ended(world: World) {
     let executor = world.executor_with(registry, &[("default", 1)]).await;
     let task = world.submit(submission("race", &nothing())).await;
     suspended(&world, task).await;
-    drop(signal(&world, task, "b", &json!("b")).await);
+    drop(world.signal(task, "b", &json!("b")).await);
     let waits = |what: &'static str| {
         let world = &world;
         async move {
@@ -289,8 +282,8 @@ async fn a_mix_of_waits_is_told_in_the_order_in_which_they_ended(world: World) {
         }
     };
     waits("signal:next").await;
-    drop(signal(&world, task, "a", &json!("a")).await);
-    drop(signal(&world, task, "next", &nothing()).await);
+    drop(world.signal(task, "a", &json!("a")).await);
+    drop(world.signal(task, "next", &nothing()).await);
     eventually(
         "the second is noted",
         async || world.store().steps(task).await.unwrap(),
@@ -298,7 +291,7 @@ async fn a_mix_of_waits_is_told_in_the_order_in_which_they_ended(world: World) {
     )
     .await;
     waits("signal:next").await;
-    drop(signal(&world, task, "next", &nothing()).await);
+    drop(world.signal(task, "next", &nothing()).await);
     let ended = world.ended(task).await;
     assert_eq!(output(&ended)[0], json!(["b", "a"]));
     let logs = world.client.logs(task, None, 10).await.unwrap();
@@ -556,7 +549,7 @@ async fn code_that_has_changed_under_a_task_is_noticed() {
         });
     let executor = world.executor_with(changed, &[("default", 2)]).await;
     for task in [kind, left_out, moved] {
-        drop(signal(&world, task, "go", &json!(5)).await);
+        drop(world.signal(task, "go", &json!(5)).await);
     }
     let failed = world.ended(kind).await;
     let said = failed.error.unwrap().message;

@@ -214,6 +214,38 @@ async fn an_executor_that_cannot_renew_its_lease_begins_no_new_step_until_the_st
     world.stop([executor]).await;
 }
 
+/// What is announced of a task whose former end is still being stored here is news, and kept until that is answered: a
+/// slow store shall not leave it to those who look for lost announcements.
+#[tokio::test]
+async fn a_wake_that_comes_before_the_answer_to_the_suspension_is_kept() {
+    let (world, store) = World::flaky().await;
+    let registry = world
+        .registry()
+        .with_fn("waits", |context: Context, (): ()| async move {
+            context.wait_for::<u32>("go").await
+        });
+    let executor = world.executor_with(registry, &[("default", 2)]).await;
+    store.lose_all("settle");
+    let task = world.submit(submission("waits", &json!(null))).await;
+    let row = async || world.client.task(task).await.unwrap();
+    eventually("it waits", row, |task| task.state == TaskState::Suspended).await;
+    drop(world.signal(task, "go", &json!(7)).await);
+    // The executor has asked for so long that whoever waits a second only has given up.
+    let settles = async || store.calls()["settle"];
+    let until = settles().await + 4;
+    eventually("it asks again and again", settles, |count| *count > until).await;
+    let queue = "longshore.work.default";
+    assert_eq!(
+        (world.broker.depth(queue), world.broker.lent(queue)),
+        (Some(0), 2),
+        "the task's delivery, and the one that says that it is ready again"
+    );
+    store.lose_no_more();
+    let task = world.ended(task).await;
+    assert_eq!((task.state, task.attempt.0), (TaskState::Succeeded, 2));
+    world.stop([executor]).await;
+}
+
 /// A broker that says that it is away when it is told to.
 #[derive(Debug)]
 struct Moody {

@@ -2,8 +2,7 @@
 
 use longshore::action::Context;
 use longshore::domain::{
-    AuditDepth, Failure, FailurePolicy, FanOutPlan, NewSignal, Operator, Payload, SignalName,
-    StepName, TaskState,
+    AuditDepth, Failure, FailurePolicy, FanOutPlan, Operator, StepName, TaskState,
 };
 use serde_json::{Value, json};
 
@@ -69,18 +68,9 @@ async fn a_task_of_which_something_stored_cannot_be_read_waits_for_an_operator()
                 rows.sql(&format!("update {table} set {what} where {which} = {id}"))
                     .await;
             };
-            let send = async |name: &str| {
-                let signal = NewSignal {
-                    task,
-                    name: SignalName::new(name).unwrap(),
-                    key: None,
-                    payload: Payload::null(),
-                };
-                drop(world.client.signal(signal).await.unwrap());
-            };
-            send("note").await; // It is kept until somebody waits for it.
+            drop(world.signal(task, "note", &json!(null)).await); // It is kept until somebody waits for it.
             set(table, &format!("{column} = {wrong}")).await;
-            send("go").await;
+            drop(world.signal(task, "go", &json!(null)).await);
             let paused = world.ended(task).await;
             assert_eq!(paused.state, TaskState::Paused, "{case}: {paused:?}");
             let words = &paused.error.as_ref().unwrap().message;

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use longshore::action::Context;
-use longshore::domain::{
-    Failure, NewSignal, Operator, Payload, SignalName, Task, TaskId, TaskState,
-};
+use longshore::domain::{Failure, Operator, Payload, Task, TaskId, TaskState};
 use longshore::store::List;
 use serde_json::{Value, json};
 
@@ -215,13 +213,8 @@ async fn a_step_that_failed_waits_for_a_person_who_may_say_its_output() {
         error(&world.client.task(step).await.unwrap()),
         "the rope broke"
     );
-    let signal = NewSignal {
-        task: workflow,
-        name: SignalName::new("skip.a").unwrap(),
-        key: None,
-        payload: Payload::of(&json!({"by": "ann"})).unwrap(),
-    };
-    drop(world.client.signal(signal).await.unwrap());
+    let by_hand = json!({"by": "ann"});
+    drop(world.signal(workflow, "skip.a", &by_hand).await);
     let task = world.ended(workflow).await;
     assert_eq!(output(&task), json!({"a": {"by": "ann"}, "b": "ann"}));
     assert_eq!(world.ended(step).await.state, TaskState::Cancelled);
@@ -374,13 +367,8 @@ async fn a_step_that_cannot_begin_is_rescued_as_one_that_has_failed() {
     let logs = world.client.logs(workflow, None, 10).await.unwrap();
     let said: String = logs.iter().map(|chunk| chunk.text.as_str()).collect();
     assert!(said.contains("`by_hand` cannot begin"), "{said}");
-    let signal = NewSignal {
-        task: workflow,
-        name: SignalName::new("skip.by_hand").unwrap(),
-        key: None,
-        payload: Payload::of(&json!({"by": "ann"})).unwrap(),
-    };
-    drop(world.client.signal(signal).await.unwrap());
+    let by_hand = json!({"by": "ann"});
+    drop(world.signal(workflow, "skip.by_hand", &by_hand).await);
     let output = output(&world.ended(workflow).await);
     assert_eq!(
         output["b"],

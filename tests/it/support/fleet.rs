@@ -415,7 +415,7 @@ impl Web {
     /// Submits a task and waits for its end in the same request; the task.
     pub(crate) async fn run(&self, submission: &Value) -> Value {
         let request = self.request(Method::POST, "/v1/tasks").json(submission);
-        let (status, body) = answer(request.header("Prefer", "wait=60")).await;
+        let (status, body) = answer(request.header("Prefer", "wait=30")).await;
         assert_eq!(status, 200, "{body}");
         body
     }

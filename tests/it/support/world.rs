@@ -11,14 +11,14 @@ use longshore::broker::{Broker, Since};
 use longshore::client::{Client, ClientSettings, Waited};
 use longshore::clock::{Clock, Sleep, SystemClock};
 use longshore::domain::{
-    ActionName, ExecutorName, Failure, Payload, PayloadLimits, QueueName, Slots, Submission, Task,
-    TaskId,
+    ActionName, ExecutorName, Failure, NewSignal, Payload, PayloadLimits, QueueName, SignalName,
+    Slots, Submission, Task, TaskId,
 };
 use longshore::executor::ExecutorSettings;
 use longshore::runtime::{DEFAULT_RETENTION, RunningExecutor, Runtime};
-use longshore::store::{Store, StoreAddress};
+use longshore::store::{Signalled, Store, StoreAddress};
 use longshore::tap::{Filter, Seen, Tap};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::flaky::Flaky;
@@ -182,6 +182,17 @@ impl World {
             .forget();
     }
 
+    /// Sends a signal to a task; what became of it.
+    pub(crate) async fn signal(&self, task: TaskId, name: &str, payload: &Value) -> Signalled {
+        let signal = NewSignal {
+            task,
+            name: SignalName::new(name).unwrap(),
+            key: None,
+            payload: Payload::of(payload).unwrap(),
+        };
+        self.client.signal(signal).await.unwrap()
+    }
+
     /// A tap on everything from the beginning.
     pub(crate) async fn tap(&self) -> Tap {
         Tap::open(self.runtime.broker(), Filter::default(), Since::First)
@@ -210,7 +221,7 @@ async fn memory() -> Arc<dyn Store> {
 }
 
 /// A submission of `action` with `input`.
-pub(crate) fn submission(action: &str, input: &serde_json::Value) -> Submission {
+pub(crate) fn submission(action: &str, input: &Value) -> Submission {
     Submission::new(
         ActionName::new(action).unwrap(),
         Payload::of(input).unwrap(),
@@ -223,7 +234,7 @@ pub(crate) fn gate() -> Submission {
 }
 
 /// What a task returned, as JSON.
-pub(crate) fn output(task: &Task) -> serde_json::Value {
+pub(crate) fn output(task: &Task) -> Value {
     task.output
         .as_ref()
         .unwrap_or_else(|| panic!("no output: {:?}", task.error))

@@ -250,17 +250,8 @@ impl Broker for AmqpBroker {
 
     async fn prove(&self) -> Result<(), BrokerError> {
         let link = self.link()?;
-        let mut health = self.status.subscribe();
-        tokio::select! {
-            proof = self.canary.prove(&link, &self.users) => proof.map_err(Trouble::into_error),
-            // An alarm holds the canary back as well, and is the better reason.
-            Ok(health) = health.wait_for(|health| *health != Health::Up) => match &*health {
-                Health::Down(reason) | Health::Blocked(reason) => Err(BrokerError::Unavailable {
-                    reason: reason.clone(),
-                }),
-                Health::Up => Ok(()),
-            },
-        }
+        let proof = self.canary.prove(&link, &self.users).await;
+        proof.map_err(Trouble::into_error)
     }
 
     async fn close(&self) {

@@ -80,8 +80,8 @@
 //! ```
 //!
 //! A rehearsal differs from an executor in this: one attempt runs at a time, also of sub-tasks; while it runs no time
-//! passes but what [`Rehearsal::with_step_taking`] says, and no `timeout` ends it; nobody cancels it; signals go to the task itself, and never to its sub-tasks; and one
-//! that outlives its parent is not run once that has ended.
+//! passes but what [`Rehearsal::with_step_taking`] says, and no `timeout` ends it; nobody cancels it; signals go to the task
+//! itself, and never to its sub-tasks; and one that outlives its parent is not run once that has ended.
 
 mod crash;
 mod error;

@@ -57,11 +57,9 @@ pub(super) struct Played {
 impl Plan {
     /// Plays it from the start to the end of its task.
     pub(super) async fn play(&self, crash: Option<Crash>) -> Result<Played, RehearsalError> {
-        let script = (self.script.clone(), self.lasting.clone());
-        let world = World::new(&self.submission, self.starting_at, script, crash);
         let stage = Stage {
             plan: self,
-            world: Shared(Arc::new(Mutex::new(world))),
+            world: Shared(Arc::new(Mutex::new(World::new(self, crash)))),
             clock: SystemClock::shared(),
         };
         stage.run().await?;

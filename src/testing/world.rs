@@ -9,10 +9,11 @@ use jiff::Timestamp;
 
 use super::crash::{Crash, Side, What, Write};
 use super::error::RehearsalError;
+use super::stage::Plan;
 use crate::action::durable::Journal;
 use crate::domain::{
     ActionName, Attempt, Failure, FanOutPlan, Payload, SignalName, Step, StepKind, StepName,
-    StepOutcome, StepProgress, Submission, Task, TaskId, TaskState, WaitingFor, ending_of_loss,
+    StepOutcome, StepProgress, Task, TaskId, TaskState, WaitingFor, ending_of_loss,
 };
 
 /// Attempts of one task, at most: each wait takes one, so an action that loops for ever ends here.
@@ -87,12 +88,8 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(
-        submission: &Submission,
-        now: Timestamp,
-        (script, lasting): (Vec<Scripted>, Vec<(StepName, Duration)>),
-        crash: Option<Crash>,
-    ) -> Self {
+    pub(super) fn new(plan: &Plan, crash: Option<Crash>) -> Self {
+        let (submission, now) = (&plan.submission, plan.starting_at);
         // The same at each run, so that what is made of it is the same.
         let root = submission.id.unwrap_or_else(|| TaskId::new(now, 1));
         let mut world = Self {
@@ -102,8 +99,8 @@ impl World {
             tasks: BTreeMap::new(),
             order: Vec::new(),
             groups: BTreeMap::new(),
-            script,
-            lasting,
+            script: plan.script.clone(),
+            lasting: plan.lasting.clone(),
             signals: Vec::new(),
             writes: Vec::new(),
             counts: BTreeMap::new(),

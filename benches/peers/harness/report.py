@@ -149,7 +149,7 @@ def markdown(results, plot):
     tasks = ", ".join(f"{row.system.short} {row.runs[0].get('tasks', 0):,}" for row in found)
     waits = ", ".join(f"{row.system.short} {row.system.waits}" for row in found if row.values("p50_ms"))
     rounds = "one round" if about["rounds"] == 1 else f"medians of {about['rounds']} rounds (smallest–largest)"
-    failed = [f"\n* {run['variant']}, {run['scenario']}: {run['error'].splitlines()[0]}" for run in failures(results)]
+    failed = [f"\n* {run['variant']}, {run['scenario']}: {run['error'].splitlines()[0].replace(f'{TOP}/', '')}" for run in failures(results)]
     return f"""## Beside others
 
 `benches/peers/run` does the same work with Longshore and with what people use instead, in turns on one machine:

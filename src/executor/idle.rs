@@ -31,8 +31,9 @@ const SILENCE_AFTER_LOSS: Duration = Duration::from_secs(1);
 /// How long before what is delivered just now a task must have become ready to count as lost.
 const LAG: Duration = Duration::from_secs(10);
 
-/// How often an executor looks that is alone, give or take a half. In a fleet each looks as much less often, so that all
-/// together look as often as one. Idle executors shall cost next to nothing, and few announcements are ever lost.
+/// How often an executor looks for tasks of a queue that it serves alone, give or take a half. In a fleet each looks as much
+/// less often, so that all together look as often as one. Idle executors shall cost next to nothing, and few announcements
+/// are ever lost.
 const INTERVAL: Duration = Duration::from_secs(8);
 
 /// How often an idle executor looks while there is no broker to announce anything, give or take a half.
@@ -41,7 +42,7 @@ const INTERVAL_WITHOUT_BROKER: Duration = Duration::from_millis(250);
 /// How much less often it looks then when its slots are nearly all taken: those with room shall find the tasks.
 const BUSY_FACTOR: f64 = 7.0;
 
-/// Executors up to which the pauses grow: one that alone serves a queue, in a fleet of many, still looks every half minute.
+/// Executors up to which the pauses grow: when it is the only one of many that has room, one still looks every half minute.
 const FLEET_MAX: u32 = 4;
 
 /// Executors that together look without a broker as often as each would alone.
@@ -100,7 +101,7 @@ pub(super) async fn look(shared: Arc<Shared>, slots: Arc<QueueSlots>, background
         }
         let has_broker = matches!(*shared.broker.health().borrow(), Health::Up)
             && shared.broker.promises().announces;
-        let pause = pause(has_broker, *shared.fleet.borrow(), slots.busy());
+        let pause = pause(has_broker, slots.fleet(), slots.busy());
         let pause = pause.mul_f64(0.5 + shared.clock.chance());
         // While there is more it goes on as soon as there is room: a lost backlog is worked off at full speed.
         let (slot, is_due) = tokio::select! {
@@ -136,10 +137,10 @@ pub(super) async fn look(shared: Arc<Shared>, slots: Arc<QueueSlots>, background
     }
 }
 
-/// How long until the next look of one in a fleet of so many, of whose slots the share `busy` is taken.
+/// How long until the next look of one of so many that serve a queue, of whose slots the share `busy` is taken.
 fn pause(has_broker: bool, fleet: u32, busy: f64) -> Duration {
     if has_broker {
-        return INTERVAL * fleet.clamp(1, FLEET_MAX);
+        return INTERVAL * fleet.min(FLEET_MAX);
     }
     let fleet = (f64::from(fleet) / FLEET_WITHOUT_BROKER).max(1.0);
     INTERVAL_WITHOUT_BROKER.mul_f64((1.0 + BUSY_FACTOR * busy) * fleet)
@@ -271,9 +272,8 @@ impl Search {
             return Ok(());
         }
         let now = shared.clock.monotonic();
-        let is_fresh = |at: Duration| {
-            now.saturating_sub(at) < WHOLE_INTERVAL * (*shared.fleet.borrow()).clamp(1, FLEET_MAX)
-        };
+        let whole_interval = WHOLE_INTERVAL * self.slots.fleet().min(FLEET_MAX);
+        let is_fresh = |at: Duration| now.saturating_sub(at) < whole_interval;
         let row = self.row.filter(|row| is_fresh(row.begun_at));
         let since = match row {
             Some(row) => row.since,
@@ -350,8 +350,7 @@ mod tests {
         for fleet in [1, 2, FLEET_MAX] {
             is(rate(true, fleet, 0.0), 1.0 / 8.0);
         }
-        assert_eq!(pause(true, 0, 0.0), INTERVAL, "of whom nobody knows yet");
-        // Alone in serving its queue, an executor still looks every half minute.
+        // The only one with room among many still looks every half minute.
         assert_eq!(pause(true, 1000, 1.0), Duration::from_secs(32));
     }
 

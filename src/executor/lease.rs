@@ -167,8 +167,8 @@ async fn renew(shared: &Arc<Shared>, store: &Arc<dyn Store>) -> Result<bool, Sto
             fleet,
             paused,
         } => {
-            shared.fleet.send_replace(fleet);
             for (name, slots) in &shared.queues {
+                slots.set_fleet(fleet.get(name).copied());
                 slots.set_paused(paused.contains(name));
             }
             for (task, reason) in cancels {

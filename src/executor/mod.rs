@@ -148,8 +148,6 @@ struct Shared {
     token: Token,
     /// When the threads that all share last went on; on the process's monotonic clock.
     pulse: watch::Sender<Duration>,
-    /// How many executors live, by the last renewal.
-    fleet: watch::Sender<u32>,
     /// The right to run a suspect on trial: one at a time.
     trial: Semaphore,
     /// Told when the store may have given this executor a task that nobody here runs.
@@ -276,7 +274,6 @@ impl Executor {
             running,
             token: Token::default(),
             pulse: watch::Sender::new(entered_at),
-            fleet: watch::Sender::new(1),
             trial: Semaphore::new(1),
             doubt: Notify::new(),
             intake: background.part(),

@@ -1,5 +1,6 @@
 //! The concurrency limit of one queue, and the credit that follows from it.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub(super) struct QueueSlots {
     queue: QueueName,
     count: u16,
     free: Arc<Semaphore>,
+    /// How many executors serve the queue, by the last renewal.
+    fleet: AtomicU32,
     /// What the credit is made of.
     lent: watch::Sender<Lent>,
     /// How long the actions of the last tasks took.
@@ -64,6 +67,7 @@ impl QueueSlots {
             queue,
             count,
             free: Arc::new(Semaphore::new(usize::from(count))),
+            fleet: AtomicU32::new(1),
             lent: watch::Sender::new(Lent {
                 without_delivery: 0,
                 ahead: 0,
@@ -88,6 +92,17 @@ impl QueueSlots {
     #[expect(clippy::cast_precision_loss, reason = "slots are few")]
     pub(super) fn busy(&self) -> f64 {
         1.0 - self.free() as f64 / f64::from(self.count.max(1))
+    }
+
+    /// How many living executors serve the queue, this one included.
+    pub(super) fn fleet(&self) -> u32 {
+        self.fleet.load(Ordering::Relaxed)
+    }
+
+    /// So many executors serve the queue, by the store; `None` when it knows of none.
+    pub(super) fn set_fleet(&self, count: Option<u32>) {
+        let count = count.unwrap_or(1).max(1);
+        self.fleet.store(count, Ordering::Relaxed);
     }
 
     /// How many deliveries the broker may lend: one for each slot whose task could hold one, and some more while tasks are

@@ -414,11 +414,6 @@ pub(super) fn cancel_cause(reason: &str) -> String {
     failure_text(&Failure::fatal(reason))
 }
 
-/// A number of executors.
-pub(super) fn executor_count(count: i64) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
-}
-
 /// The executor as rows hold it.
 pub(super) fn owner(executor: ExecutorId) -> Uuid {
     executor.as_uuid()

@@ -32,6 +32,7 @@ mod time;
 mod tree;
 mod verb;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -517,8 +518,8 @@ pub enum Renewal {
     Held {
         /// Its running tasks that somebody wants cancelled, with the reason.
         cancels: Vec<(TaskId, String)>,
-        /// How many executors live, this one included.
-        fleet: u32,
+        /// How many living executors serve each queue, this one included.
+        fleet: BTreeMap<QueueName, u32>,
         /// The queues that are paused.
         paused: Vec<QueueName>,
     },

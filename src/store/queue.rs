@@ -1,4 +1,6 @@
-//! A row of a queue, for both stores.
+//! A row of a queue, and who serves it, for both stores.
+
+use std::collections::BTreeMap;
 
 use super::StoreError;
 use super::row::{RowName, name};
@@ -58,4 +60,43 @@ impl QueueRow {
 /// The names of paused queues that can be read: one that nobody could have written pauses nothing.
 pub(super) fn names(texts: &[String]) -> Vec<QueueName> {
     texts.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+/// How many executors serve each queue, of texts of their slots and how many have the same. Slots that cannot be read are
+/// left out: `executor list` complains of them, and no lease depends on it.
+pub(super) fn fleet<'a>(
+    alike: impl IntoIterator<Item = (&'a String, i64)>,
+) -> BTreeMap<QueueName, u32> {
+    let mut fleet = BTreeMap::new();
+    for (text, executors) in alike {
+        let slots: BTreeMap<String, u16> = serde_json::from_str(text).unwrap_or_default();
+        let served = slots.iter().filter(|(_, slots)| **slots > 0);
+        for queue in served.filter_map(|(queue, _)| queue.parse().ok()) {
+            let count: &mut u32 = fleet.entry(queue).or_default();
+            *count = count.saturating_add(u32::try_from(executors).unwrap_or(u32::MAX));
+        }
+    }
+    fleet
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_queue_has_as_many_executors_as_serve_it() {
+        let alike = [
+            (r#"{"default": 4, "bulk": 1}"#, 2),
+            (r#"{"default": 9, "idle": 0}"#, 1),
+            ("rubbish", 7),
+            (r#"{"No Queue": 1}"#, 7),
+        ]
+        .map(|(slots, executors)| (slots.to_owned(), executors));
+        let fleet = fleet(alike.iter().map(|(slots, executors)| (slots, *executors)));
+        let expected = [("default", 3), ("bulk", 2)];
+        assert_eq!(
+            fleet,
+            BTreeMap::from(expected.map(|(name, count)| (name.parse().unwrap(), count)))
+        );
+    }
 }

@@ -99,6 +99,7 @@ store_contract! {
         a_take_over_stops_at_its_limit_and_goes_on_later,
         concurrent_take_overs_release_each_task_once,
         a_late_renewal_holds_while_nobody_has_taken_over,
+        a_renewal_says_how_many_serve_each_queue,
         a_retired_executor_gives_back_its_tasks,
         many_tasks_of_a_retired_executor_are_given_back_together,
         executors_are_listed_the_newest_first,

@@ -88,7 +88,7 @@ async fn what_the_broker_lends_to_the_dead_is_found_at_once() {
     let token = Source::Token(lost.id);
     let mut token = world.broker.consume(token, 1).await.unwrap();
     let held = token.next().await;
-    // In a fleet of a dozen an executor looks once a minute.
+    // Of a dozen that serve a queue each looks every half minute.
     for _ in 0..12 {
         let record = record("elsewhere");
         world.store().enroll(&record, LONG).await.unwrap();

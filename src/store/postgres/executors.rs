@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::error;
 use crate::domain::{ActionName, Attempt, ExecutorId, ExecutorRecord, TaskId};
-use crate::store::change::{RUNNING, attempt, executor_count, owner};
+use crate::store::change::{RUNNING, attempt, owner};
 use crate::store::queue;
 use crate::store::row::{ExecutorRow, cancel_wish, lease_time, name, slots_text, text};
 use crate::store::time::{Time, micros};
@@ -38,7 +38,7 @@ with renewed as (
     returning id
 )
 select wished.id, wished.cancel_cause,
-    (select count(*) from executor where lease_ends_at > now() and lost_at is null and dead_at is null)::int4 as fleet,
+    coalesce(fleet.slots, '{}'), coalesce(fleet.executors, '{}'),
     array(select name from queue where paused_at is not null) as paused
 from renewed left join (
     select t.id, t.cancel_cause from cancel_request c cross join lateral (
@@ -47,6 +47,12 @@ from renewed left join (
         offset 0
     ) as t
 ) as wished on true
+cross join (
+    select array_agg(slots) as slots, array_agg(executors) as executors from (
+        select slots, count(*) as executors from executor
+        where lease_ends_at > now() and lost_at is null and dead_at is null group by slots
+    ) as alike
+) as fleet
 order by wished.id";
 
 const LEASE_END: &str =
@@ -96,8 +102,15 @@ pub(super) async fn enroll(
     Ok(())
 }
 
-/// A task that somebody wants cancelled and why, if there is one; the fleet; the queues that are paused.
-type RenewedRow = (Option<Uuid>, Option<String>, i32, Vec<String>);
+/// A task that somebody wants cancelled and why, if there is one; the slots of living executors, and how many have the same;
+/// the queues that are paused.
+type RenewedRow = (
+    Option<Uuid>,
+    Option<String>,
+    Vec<String>,
+    Vec<i64>,
+    Vec<String>,
+);
 
 /// As [`crate::store::Store::renew`].
 pub(super) async fn renew(
@@ -112,10 +125,11 @@ pub(super) async fn renew(
         .fetch_all(connection)
         .await
         .map_err(error::of)?;
-    let Some((_, _, fleet, paused)) = rows.first() else {
+    let Some((_, _, slots, executors, paused)) = rows.first() else {
         return Ok(Renewal::Fenced);
     };
-    let (fleet, paused) = (executor_count((*fleet).into()), queue::names(paused));
+    let alike = slots.iter().zip(executors.iter().copied());
+    let (fleet, paused) = (queue::fleet(alike), queue::names(paused));
     let wishes = rows
         .into_iter()
         .filter_map(|(task, cause, ..)| task.zip(cause));

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::error;
 use super::take_over::LOST_SHOWN;
 use crate::domain::{ActionName, Attempt, ExecutorId, ExecutorRecord, TaskId};
-use crate::store::change::{RUNNING, attempt, executor_count, owner};
+use crate::store::change::{RUNNING, attempt, owner};
 use crate::store::queue;
 use crate::store::row::{ExecutorRow, cancel_wish, lease_time, name, slots_text, text};
 use crate::store::time::Time;
@@ -33,7 +33,9 @@ const WISHED: &str = "
 select t.id, t.cancel_cause from cancel_request c join task t on t.id = c.task
 where t.executor = ?1 and t.state = ?2 and t.cancel_cause is not null order by t.id";
 
-const FLEET: &str = "select count(*) from executor where lease_ends_at > ?1 and lost_at is null and dead_at is null";
+const FLEET: &str = "
+select slots, count(*) from executor
+where lease_ends_at > ?1 and lost_at is null and dead_at is null group by slots";
 
 const PAUSED: &str = "select name from queue where paused_at is not null";
 
@@ -114,9 +116,9 @@ pub(super) async fn renew(
         .fetch_all(&mut *connection)
         .await
         .map_err(error::of)?;
-    let fleet: i64 = sqlx::query_scalar(FLEET)
+    let alike: Vec<(String, i64)> = sqlx::query_as(FLEET)
         .bind(now)
-        .fetch_one(&mut *connection)
+        .fetch_all(&mut *connection)
         .await
         .map_err(error::of)?;
     let paused: Vec<String> = sqlx::query_scalar(PAUSED)
@@ -125,7 +127,7 @@ pub(super) async fn renew(
         .map_err(error::of)?;
     Ok(Renewal::Held {
         cancels: rows.into_iter().map(cancel_wish).collect(),
-        fleet: executor_count(fleet),
+        fleet: queue::fleet(alike.iter().map(|(slots, executors)| (slots, *executors))),
         paused: queue::names(&paused),
     })
 }

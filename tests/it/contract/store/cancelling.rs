@@ -1,8 +1,9 @@
 //! Cancellation.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use longshore::domain::{Ending, ExecutorId, Failure, Submission, TaskId, TaskState};
+use longshore::domain::{Ending, ExecutorId, Failure, QueueName, Submission, TaskId, TaskState};
 use longshore::store::{Cancelled, Renewal, Settled};
 use uuid::Uuid;
 
@@ -72,13 +73,14 @@ pub(crate) async fn a_heartbeat_hears_of_cancellations(world: &World) {
         assert!(matches!(answer, Cancelled::Accepted { .. }), "{answer:?}");
     }
     let renewal = |executor: ExecutorId| world.store.renew(executor, LONG);
+    let fleet = BTreeMap::from([(QueueName::default_queue(), 2)]);
     let cancels = vec![(task, "first".to_owned())];
     for _ in 0..2 {
         assert_eq!(
             renewal(executor).await.unwrap(),
             Renewal::Held {
                 cancels: cancels.clone(),
-                fleet: 2,
+                fleet: fleet.clone(),
                 paused: Vec::new(),
             }
         );
@@ -87,7 +89,7 @@ pub(crate) async fn a_heartbeat_hears_of_cancellations(world: &World) {
         renewal(other).await.unwrap(),
         Renewal::Held {
             cancels: Vec::new(),
-            fleet: 2,
+            fleet: fleet.clone(),
             paused: Vec::new(),
         }
     );
@@ -98,7 +100,7 @@ pub(crate) async fn a_heartbeat_hears_of_cancellations(world: &World) {
         renewal(executor).await.unwrap(),
         Renewal::Held {
             cancels: Vec::new(),
-            fleet: 2,
+            fleet,
             paused: Vec::new(),
         }
     );

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use longshore::domain::{
-    Delivery, Ending, ExecutorState, Failure, OnFailure, Submission, TaskId, TaskState,
+    Delivery, Ending, ExecutorRecord, ExecutorState, Failure, OnFailure, QueueName, Submission,
+    TaskId, TaskState,
 };
 use longshore::store::{Renewal, Settled, TakenOver};
 
@@ -211,4 +212,21 @@ pub(crate) async fn an_executor_keeps_its_tasks_when_it_enters_again(world: &Wor
     world.store.enroll(&executor, LONG).await.unwrap();
     let settled = world.settle(executor.id, task, 1, Ending::Released).await;
     assert!(matches!(settled, Settled::Stored { .. }));
+}
+
+pub(crate) async fn a_renewal_says_how_many_serve_each_queue(world: &World) {
+    let [default, bulk] = ["default", "bulk"].map(|name| name.parse::<QueueName>().unwrap());
+    let (both, one, lost) = (record("both"), record("one"), record("lost"));
+    let both = ExecutorRecord {
+        slots: BTreeMap::from([(default.clone(), 1), (bulk.clone(), 9)]),
+        ..both
+    };
+    for (executor, lease) in [(&both, LONG), (&one, LONG), (&lost, Duration::ZERO)] {
+        world.store.enroll(executor, lease).await.unwrap();
+    }
+    let renewal = world.store.renew(one.id, LONG).await.unwrap();
+    let Renewal::Held { fleet, .. } = renewal else {
+        panic!("{renewal:?}");
+    };
+    assert_eq!(fleet, BTreeMap::from([(default, 2), (bulk, 1)]));
 }

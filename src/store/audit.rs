@@ -107,14 +107,14 @@ where p.finished_at is null and (
 )
 union all
 select x.id, '', 'executor,' from executor x where x.released_at is not null and x.lost_at is null
-order by 1 limit $10"
+order by 1 limit cast($10 as bigint)"
 );
 
 /// One page of tasks, to see whether they can be read: those after `$1`, with `$3` also the final ones.
 pub(super) const PAGE: &str = concat!(
     "select ",
     super::row::task_columns!(),
-    ", cancel_cause from task where id > $1 and (finished_at is null or $3) order by id limit $2"
+    ", cancel_cause from task where id > $1 and (finished_at is null or $3) order by id limit cast($2 as bigint)"
 );
 
 /// Rows of one page. Payloads are in it: 64 of the largest that are allowed are half a gigabyte.

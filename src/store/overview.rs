@@ -30,7 +30,7 @@ pub(super) const OPEN: &str = "
 select id, action, queue, attempt, executor, progress,
     coalesce(case when state = $2 then ready_at else started_at end, created_at) as since
 from task where finished_at is null and state = $1
-order by since, id limit $3";
+order by since, id limit cast($3 as bigint)";
 
 /// Everything that is open, at a glance.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{any, get};
 use longshore::action::Registry;
@@ -20,6 +20,7 @@ use longshore::http::{App, bind, serve};
 use longshore::runtime::RunningExecutor;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::support::eventually::eventually;
 use crate::support::world::{World, error, output, submission};
@@ -29,12 +30,16 @@ use crate::support::world::{World, error, output, submission};
 struct Seen {
     calls: Arc<AtomicU32>,
     last: Arc<Mutex<Option<(HeaderMap, Value)>>>,
+    keys: Arc<Mutex<Vec<HeaderValue>>>,
+    /// Ends the silence.
+    speak: Arc<Notify>,
 }
 
 /// A world, the other side, and the routes of a web server.
 struct Both {
     world: World,
-    executor: RunningExecutor,
+    http: Http,
+    executors: Vec<RunningExecutor>,
     seen: Seen,
     background: Background,
     /// The other side's address.
@@ -62,6 +67,16 @@ async fn busy(State(seen): State<Seen>) -> Response {
             .into_response(),
         _ => "text".into_response(),
     }
+}
+
+/// Silent to the first call.
+async fn silent(State(seen): State<Seen>, headers: HeaderMap) -> &'static str {
+    let key = headers.get("idempotency-key").cloned();
+    seen.keys.lock().unwrap().extend(key);
+    if seen.calls.fetch_add(1, Ordering::SeqCst) == 0 {
+        seen.speak.notified().await;
+    }
+    "at last"
 }
 
 /// A redirect to the same server by another name: for a client it is another host.
@@ -92,6 +107,7 @@ impl Both {
         let router = Router::new()
             .route("/hello", any(hello))
             .route("/busy", any(busy))
+            .route("/silent", any(silent))
             .route(
                 "/away",
                 get(|| async { Redirect::temporary("http://elsewhere.example/") }),
@@ -126,18 +142,30 @@ impl Both {
             callback_url: Some(format!("{here}/")),
         };
         let http = Http::new(Arc::clone(world.runtime.clock()), rights);
-        let executor = world
-            .executor_with(Registry::new().with(http), &[("default", 2)])
-            .await;
-        Self {
+        let mut both = Self {
             world,
-            executor,
+            http,
+            executors: Vec::new(),
             seen,
             background,
             there,
             here,
             client: reqwest::Client::builder().no_proxy().build().unwrap(),
-        }
+        };
+        both.execute().await;
+        both
+    }
+
+    /// Starts an executor.
+    async fn execute(&mut self) {
+        let registry = Registry::new().with(self.http.clone());
+        let executor = self.world.executor_with(registry, &[("default", 2)]);
+        self.executors.push(executor.await);
+    }
+
+    async fn called(&self, count: u32) {
+        let calls = async || self.seen.calls.load(Ordering::SeqCst);
+        eventually("it is called", calls, |calls| *calls == count).await;
     }
 
     async fn run(&self, path: &str, more: &Value) -> Task {
@@ -178,7 +206,7 @@ impl Both {
     async fn stop(self) {
         drop(self.client);
         self.background.stop();
-        self.world.stop([self.executor]).await;
+        self.world.stop(self.executors).await;
         self.background.ended().await;
     }
 }
@@ -306,7 +334,7 @@ async fn a_callback_is_the_output_and_only_its_token_opens_the_door() {
         json!({"body": {"answer_to": "{callback}", "list": ["<{callback}>"]}, "callback": {}});
     let task = both.world.submit(both.input("/hello", &wish)).await;
     both.suspended(task).await;
-    assert_eq!(both.executor.running(), 0);
+    assert_eq!(both.executors[0].running(), 0);
     let (headers, said) = both.last();
     let address = headers["longshore-callback"].to_str().unwrap().to_owned();
     assert_eq!(
@@ -352,5 +380,61 @@ async fn an_answer_that_does_not_come_fails_the_task() {
     let address = headers["longshore-callback"].to_str().unwrap().to_owned();
     let (status, problem) = both.call(&address, "1").await;
     assert_eq!(status, 409, "{problem}");
+    both.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_while_no_executor_lives_is_kept_and_the_first_counts() {
+    let mut both = Both::start().await;
+    let wish = json!({"body": 1, "callback": {}});
+    let task = both.world.submit(both.input("/hello", &wish)).await;
+    both.suspended(task).await;
+    both.executors.clear();
+    let (headers, _) = both.last();
+    let address = headers["longshore-callback"].to_str().unwrap().to_owned();
+    for (body, expected) in [("1", (202, "stored")), ("2", (200, "known"))] {
+        let (status, said) = both.call(&address, body).await;
+        assert_eq!((status, said["status"].as_str().unwrap()), expected);
+    }
+    both.execute().await;
+    assert_eq!(output(&both.world.ended(task).await), 1);
+    both.called(1).await;
+    both.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_whose_executor_dies_is_made_again_with_the_same_key() {
+    let mut both = Both::start().await;
+    let wish = json!({"method": "post", "timeout": 3600});
+    let task = both.world.submit(both.input("/silent", &wish)).await;
+    both.called(1).await;
+    both.executors.clear();
+    both.execute().await;
+    assert_eq!(output(&both.world.ended(task).await)["body"], "at last");
+    let keys = both.seen.keys.lock().unwrap().clone();
+    assert_eq!(keys, [task.to_string().as_str(); 2]);
+    both.seen.speak.notify_one(); // The first attempt hears of it, too late.
+    both.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_is_refused_and_a_late_answer_are_tried_again() {
+    let both = Both::start().await;
+    let soon = Duration::from_millis(1);
+    let retry = RetryPolicy::new(2, soon, soon).unwrap();
+    let late = both.input("/silent", &json!({"timeout": 0.05}));
+    let task = both.world.run(late.with_retry(retry)).await;
+    assert_eq!(
+        (output(&task)["body"].as_str(), task.failures),
+        (Some("at last"), 1)
+    );
+    // Nobody listens there.
+    let refused = submission("http", &json!({"url": "http://localhost:1/"}));
+    let task = both.world.run(refused.with_retry(retry)).await;
+    assert_eq!((task.state, task.failures), (TaskState::Failed, 2));
+    assert!(
+        error(&task).starts_with("`GET` to `localhost:1` was not answered: "),
+        "{task:?}"
+    );
     both.stop().await;
 }

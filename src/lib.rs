@@ -29,3 +29,16 @@ pub mod tap;
 pub mod telemetry;
 pub mod testing;
 pub mod wire;
+
+/// The programs in the guides, which are compiled, and run where they are whole.
+#[cfg(doctest)]
+mod guides {
+    #[doc = include_str!("../README.md")]
+    mod readme {}
+    #[doc = include_str!("../docs/durable-actions.md")]
+    mod durable_actions {}
+    #[doc = include_str!("../docs/coming-from-dynflow.md")]
+    mod coming_from_dynflow {}
+    #[doc = include_str!("../docs/coming-from-celery.md")]
+    mod coming_from_celery {}
+}

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
 use crate::support::database::fresh_database;
 use crate::support::eventually::{eventually, fault_lasts};
 use crate::support::fleet::{Fleet, Process, Web};
@@ -16,6 +19,12 @@ const OUTAGE: Duration = Duration::from_mins(1);
 
 /// How long others may take to notice that a server is away, or back.
 const NOTICE_PATIENCE: Duration = Duration::from_mins(1);
+
+/// Tasks that are submitted one after the other when it is over.
+const TASKS_AFTER: usize = 20;
+
+/// How long a task must have been ready before an executor looks for it in a store, when there is a broker.
+const LOOKED_FOR_AFTER: SignedDuration = SignedDuration::from_secs(3);
 
 /// Two web servers and two executors on a broker of their own.
 struct Scene {
@@ -74,9 +83,23 @@ impl Scene {
         assert!(done * 2 > submitted, "{done} of {submitted} were done");
     }
 
+    /// Holds that announcements bring tasks again: most begin before anybody would look for them in the store.
+    async fn is_announced_to_again(&self) {
+        let mut in_time = 0;
+        for number in 0..TASKS_AFTER {
+            let web = &self.webs[number % self.webs.len()];
+            let task = web.run(&json!({"action": "echo", "input": number})).await;
+            let time = |name: &str| task[name].as_str().unwrap().parse::<Timestamp>().unwrap();
+            let waited = time("started_at").duration_since(time("created_at"));
+            in_time += usize::from(waited < LOOKED_FOR_AFTER);
+        }
+        assert!(in_time * 2 > TASKS_AFTER, "{in_time} of {TASKS_AFTER}");
+    }
+
     /// Holds what must be true when the broker is back: it is used again, nothing lies about in it, and everybody has
     /// said once that it was away and once that it came back.
     async fn is_as_before(&self) {
+        self.is_announced_to_again().await;
         let mut tap = self.fleet.tap().await;
         tap.listen_to_the_end(&self.webs[0]).await;
         tap.listen_to_the_end(&self.webs[1]).await;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::process::Output;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -302,8 +303,13 @@ impl<'a> Faults<'a> {
         fault_lasts(duration).await;
         self.rabbit.start_again().await;
         if is_wiped {
-            self.store_is_there().await;
-            self.fleet.apply_topology().await;
+            // Again when PostgreSQL crashes meanwhile.
+            let apply = async || {
+                self.store_is_there().await;
+                self.fleet.try_to_apply_topology().await
+            };
+            let is_made = |made: &Output| made.status.success();
+            eventually_within(HEALING_PATIENCE, "the topology is made", apply, is_made).await;
         }
         *self.is_broker_busy.lock().unwrap() = false;
     }

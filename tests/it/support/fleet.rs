@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use longshore::action::{Context, Registry};
@@ -100,15 +100,20 @@ impl Fleet {
 
     /// Makes what is missing on the broker, as an operator does after a loss: users, virtual host, topology.
     pub(crate) async fn apply_topology(&self) {
+        let output = self.try_to_apply_topology().await;
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    /// The same, and what came of it: it cannot be done while the store is away.
+    pub(crate) async fn try_to_apply_topology(&self) -> Output {
         let rabbit = self.vhost.rabbit;
         rabbit.make_users().await;
         let mut command = self.command("longshore-admin", &["broker", "apply"], Way::default());
         command.env("LONGSHORE_BROKER_MANAGEMENT_URL", rabbit.management());
-        let output = tokio::process::Command::from(command)
+        tokio::process::Command::from(command)
             .output()
             .await
-            .unwrap();
-        assert!(output.status.success(), "{output:?}");
+            .unwrap()
     }
 
     /// Starts a web server and waits until it listens.

@@ -137,10 +137,15 @@ pub(super) async fn look(shared: Arc<Shared>, slots: Arc<QueueSlots>, background
     }
 }
 
+/// How much less often one of so many looks than if it were alone.
+fn rarity(fleet: u32) -> u32 {
+    fleet.clamp(1, FLEET_MAX)
+}
+
 /// How long until the next look of one of so many that serve a queue, of whose slots the share `busy` is taken.
 fn pause(has_broker: bool, fleet: u32, busy: f64) -> Duration {
     if has_broker {
-        return INTERVAL * fleet.min(FLEET_MAX);
+        return INTERVAL * rarity(fleet);
     }
     let fleet = (f64::from(fleet) / FLEET_WITHOUT_BROKER).max(1.0);
     INTERVAL_WITHOUT_BROKER.mul_f64((1.0 + BUSY_FACTOR * busy) * fleet)
@@ -272,7 +277,7 @@ impl Search {
             return Ok(());
         }
         let now = shared.clock.monotonic();
-        let whole_interval = WHOLE_INTERVAL * self.slots.fleet().min(FLEET_MAX);
+        let whole_interval = WHOLE_INTERVAL * rarity(self.slots.fleet());
         let is_fresh = |at: Duration| now.saturating_sub(at) < whole_interval;
         let row = self.row.filter(|row| is_fresh(row.begun_at));
         let since = match row {
@@ -350,6 +355,7 @@ mod tests {
         for fleet in [1, 2, FLEET_MAX] {
             is(rate(true, fleet, 0.0), 1.0 / 8.0);
         }
+        assert_eq!(pause(true, 0, 0.0), INTERVAL, "of whom nobody knows yet");
         // The only one with room among many still looks every half minute.
         assert_eq!(pause(true, 1000, 1.0), Duration::from_secs(32));
     }

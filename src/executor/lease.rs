@@ -80,7 +80,7 @@ async fn renew_again_and_again(
     let mut pauses = Pauses::new(&shared.clock);
     let mut pause = HEARTBEAT_INTERVAL;
     let mut health = shared.broker.health();
-    let mut tokens = shared.token.changes();
+    let mut tokens = shared.token.losses();
     let mut haste_until = Duration::ZERO;
     // What the store knows of the token; it believes the best of whoever enters. Unknown after an answer that was lost: a
     // store that took us for silent, while we think otherwise, would have us found dead between two renewals.
@@ -90,7 +90,7 @@ async fn renew_again_and_again(
         let is_connection_changed = tokio::select! {
             biased;
             changed = health.changed() => changed.is_ok(),
-            changed = tokens.changed() => changed.is_ok(),
+            lost = tokens.changed() => lost.is_ok(),
             () = shared.clock.sleep(pause) => false,
         };
         let asked_at = shared.clock.monotonic();
@@ -168,7 +168,7 @@ async fn renew(shared: &Arc<Shared>, store: &Arc<dyn Store>) -> Result<bool, Sto
             paused,
         } => {
             for (name, slots) in &shared.queues {
-                slots.set_fleet(fleet.get(name).copied());
+                slots.set_fleet(fleet.get(name).copied().unwrap_or(0));
                 slots.set_paused(paused.contains(name));
             }
             for (task, reason) in cancels {

@@ -99,9 +99,8 @@ impl QueueSlots {
         self.fleet.load(Ordering::Relaxed)
     }
 
-    /// So many executors serve the queue, by the store; `None` when it knows of none.
-    pub(super) fn set_fleet(&self, count: Option<u32>) {
-        let count = count.unwrap_or(1).max(1);
+    /// So many executors serve the queue, by the store.
+    pub(super) fn set_fleet(&self, count: u32) {
         self.fleet.store(count, Ordering::Relaxed);
     }
 

@@ -17,14 +17,14 @@ pub(super) const CREDIT: Credit = 8;
 #[derive(Debug, Default)]
 pub(super) struct Token {
     held: Mutex<Option<Delivery>>,
-    /// How many have come.
-    count: watch::Sender<u64>,
+    /// How many were lost.
+    lost: watch::Sender<u64>,
 }
 
 impl Token {
-    /// Where it is heard that another token has come: so the one before is lost.
-    pub(super) fn changes(&self) -> watch::Receiver<u64> {
-        self.count.subscribe()
+    /// Where it is heard that another token has come: so the one before is lost. The first is none that was lost.
+    pub(super) fn losses(&self) -> watch::Receiver<u64> {
+        self.lost.subscribe()
     }
 
     /// Gives it back: this executor ends in peace, and nobody needs to be told.
@@ -50,7 +50,8 @@ pub(super) async fn hold(shared: &Shared, mut tokens: Deliveries, background: &B
         };
         let Some(token) = token else { return };
         // Not settled: the one before belongs to a connection that is gone.
-        drop(shared.token.replace(Some(token)));
-        shared.token.count.send_modify(|count| *count += 1);
+        if shared.token.replace(Some(token)).is_some() {
+            shared.token.lost.send_modify(|count| *count += 1);
+        }
     }
 }

@@ -64,12 +64,12 @@ pub(super) fn names(texts: &[String]) -> Vec<QueueName> {
 
 /// How many executors serve each queue, of texts of their slots and how many have the same. Slots that cannot be read are
 /// left out: `executor list` complains of them, and no lease depends on it.
-pub(super) fn fleet<'a>(
-    alike: impl IntoIterator<Item = (&'a String, i64)>,
+pub(super) fn fleet(
+    alike: impl IntoIterator<Item = (impl AsRef<str>, i64)>,
 ) -> BTreeMap<QueueName, u32> {
     let mut fleet = BTreeMap::new();
     for (text, executors) in alike {
-        let slots: BTreeMap<String, u16> = serde_json::from_str(text).unwrap_or_default();
+        let slots: BTreeMap<String, u16> = serde_json::from_str(text.as_ref()).unwrap_or_default();
         let served = slots.iter().filter(|(_, slots)| **slots > 0);
         for queue in served.filter_map(|(queue, _)| queue.parse().ok()) {
             let count: &mut u32 = fleet.entry(queue).or_default();
@@ -90,12 +90,10 @@ mod tests {
             (r#"{"default": 9, "idle": 0}"#, 1),
             ("rubbish", 7),
             (r#"{"No Queue": 1}"#, 7),
-        ]
-        .map(|(slots, executors)| (slots.to_owned(), executors));
-        let fleet = fleet(alike.iter().map(|(slots, executors)| (slots, *executors)));
+        ];
         let expected = [("default", 3), ("bulk", 2)];
         assert_eq!(
-            fleet,
+            fleet(alike),
             BTreeMap::from(expected.map(|(name, count)| (name.parse().unwrap(), count)))
         );
     }

@@ -127,7 +127,7 @@ pub(super) async fn renew(
         .map_err(error::of)?;
     Ok(Renewal::Held {
         cancels: rows.into_iter().map(cancel_wish).collect(),
-        fleet: queue::fleet(alike.iter().map(|(slots, executors)| (slots, *executors))),
+        fleet: queue::fleet(alike),
         paused: queue::names(&paused),
     })
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
+use longshore::domain::limits::CLAIM_EXPECTED;
 use serde_json::json;
 
 use crate::support::database::fresh_database;
@@ -22,9 +23,6 @@ const NOTICE_PATIENCE: Duration = Duration::from_mins(1);
 
 /// Tasks that are submitted one after the other when it is over.
 const TASKS_AFTER: usize = 20;
-
-/// How long a task must have been ready before an executor looks for it in a store, when there is a broker.
-const LOOKED_FOR_AFTER: SignedDuration = SignedDuration::from_secs(3);
 
 /// Two web servers and two executors on a broker of their own.
 struct Scene {
@@ -91,7 +89,7 @@ impl Scene {
             let task = web.run(&json!({"action": "echo", "input": number})).await;
             let time = |name: &str| task[name].as_str().unwrap().parse::<Timestamp>().unwrap();
             let waited = time("started_at").duration_since(time("created_at"));
-            in_time += usize::from(waited < LOOKED_FOR_AFTER);
+            in_time += usize::from(Duration::try_from(waited).unwrap() < CLAIM_EXPECTED);
         }
         assert!(in_time * 2 > TASKS_AFTER, "{in_time} of {TASKS_AFTER}");
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore::broker::{Broker, Content, Ingress, Message};
+use longshore::domain::limits::HEARTBEAT_INTERVAL;
 use longshore::domain::{
     CatchUp, Delivery, Overlap, RetryPolicy, ScheduleName, ScheduleSpec, TaskState, Timing,
 };
@@ -381,4 +382,14 @@ fn a_web_server_may_die_at_any_call_of_store_or_broker() {
     ];
     let story = |point, moment| scenario(WEB, point, moment);
     dies_everywhere(WEB, story, &methods, 20);
+}
+
+#[test]
+fn an_executor_whose_connection_stays_as_it_is_renews_its_lease_without_haste() {
+    let (outcome, seen) = scenario(EXECUTOR, None, Moment::Before);
+    assert_eq!(complaint(EXECUTOR, &outcome), None);
+    let renewals = seen.iter().filter(|method| **method == "renew").count();
+    // One more while it drains.
+    let most = DRAINED_AT.as_secs() / HEARTBEAT_INTERVAL.as_secs() + 1;
+    assert!(renewals as u64 <= most, "{renewals}: {seen:?}");
 }

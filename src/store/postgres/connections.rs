@@ -33,6 +33,9 @@ const APART_CALL_MAX: Duration = Duration::from_secs(3);
 /// is dead costs one failed call.
 const REST_MAX: Duration = Duration::from_secs(1);
 
+/// The number of the lock that migrations of a database take: any that others are unlikely to take.
+const MIGRATION_LOCK: i64 = 0x004c_6f6e_6773_6872;
+
 /// The largest batch that is small: nested loops over what one statement has found may compare all with all.
 pub(super) const SMALL_MAX: usize = 64;
 
@@ -145,20 +148,23 @@ impl Connections {
             .map_err(|cause| error::of_connecting(cause, &self.address))
     }
 
-    /// Runs what is missing of `migrations`. On a connection of its own that is closed afterwards, because an
-    /// error leaves the migration's lock on it.
+    /// Runs what is missing of `migrations`: all of it, or nothing. The lock that keeps others from it ends with the
+    /// transaction, so a pooler that lends a server for one transaction may stand in between.
+    ///
+    /// `migrations` take no lock of their own.
     pub(super) async fn migrate(&self, migrations: &Migrator) -> Result<(), StoreError> {
-        if self.pool.is_closed() {
-            return Err(error::of(sqlx::Error::PoolClosed));
-        }
-        let pool = PgPoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(ACQUIRE_MAX)
-            .acquire_slow_threshold(ACQUIRE_MAX)
-            .connect_lazy_with(self.pool.connect_options().as_ref().clone());
-        let migrated = migrations.run(&pool).await;
-        pool.close().await;
-        migrated.map_err(error::of_migration)
+        debug_assert!(!migrations.locking, "it would belong to the session");
+        let mut transaction = self.pool.begin().await.map_err(error::of)?;
+        sqlx::query("select pg_advisory_xact_lock($1)")
+            .bind(MIGRATION_LOCK)
+            .execute(&mut *transaction)
+            .await
+            .map_err(error::of)?;
+        migrations
+            .run_direct(None, &mut *transaction, false) // What `run` calls, whose future fits into no box.
+            .await
+            .map_err(error::of_migration)?;
+        transaction.commit().await.map_err(error::of)
     }
 
     /// The answer of a call; a connection that may be broken, or may still be busy with it, is not used again.

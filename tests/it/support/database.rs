@@ -6,7 +6,8 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use super::services::POSTGRES;
+use super::keeper::Keeper;
+use super::services::{PGBOUNCER, POSTGRES};
 
 /// The database that the others are copied from: it has the schema and nothing else.
 const TEMPLATE: &str = "longshore_template";
@@ -30,16 +31,22 @@ pub(crate) async fn drop_database(address: &str) {
     admin(format!("drop database \"{name}\" with (force)")).await;
 }
 
-/// The address of another database on the same server.
+/// The address of another database on the same server, by the pooler if there is one.
 pub(crate) fn address_of(database: &str) -> String {
-    let address = POSTGRES.ready();
+    address_by(PGBOUNCER.as_ref().unwrap_or(&POSTGRES), database)
+}
+
+fn address_by(server: &Keeper, database: &str) -> String {
+    let address = server.ready();
     let (server, _) = address.rsplit_once('/').unwrap();
     format!("{server}/{database}")
 }
 
 async fn make_template() {
     admin(format!("create database {TEMPLATE}")).await;
-    let store = PostgresStore::connect(&address_of(TEMPLATE)).await.unwrap();
+    // Nobody may be connected to it when it is copied, and a pooler stays.
+    let address = address_by(&POSTGRES, TEMPLATE);
+    let store = PostgresStore::connect(&address).await.unwrap();
     store.migrate().await.unwrap();
     store.close().await;
 }

@@ -99,7 +99,7 @@ impl Client {
         Ok(answer)
     }
 
-    /// What operators have done to a task, the oldest first.
+    /// What operators have done to a task, and what the broker gave up on, the oldest first.
     ///
     /// # Errors
     ///

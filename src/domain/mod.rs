@@ -4,6 +4,7 @@
 //! needs is an argument.
 
 mod audit;
+mod dead_letter;
 mod difference;
 mod executor;
 mod failure;
@@ -32,6 +33,7 @@ mod why;
 mod words;
 
 pub use audit::{Audit, AuditDepth, ExecutorLoad, Subject, Violation, ViolationKind, unannounced};
+pub use dead_letter::{DeadLetter, Grave};
 pub use difference::{Difference, differences};
 pub use executor::{ExecutorRecord, ExecutorState, Slots};
 pub use failure::{Failure, Verdict};

@@ -34,6 +34,11 @@ impl Operator {
         }
     }
 
+    /// Nobody: the broker has done it by itself.
+    pub fn broker() -> Self {
+        Self(Arc::from("broker"))
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -217,7 +222,7 @@ impl VerbError {
     }
 }
 
-/// What an operator has done, in a task's history.
+/// What was done, in a task's history: by an operator, or by the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HistoryKind {
     /// It was resumed.
@@ -232,17 +237,20 @@ pub enum HistoryKind {
     Abandoned,
     /// Its cancellation was asked for.
     Cancelled,
+    /// The broker gave up a message about it: the note says which. See [`DeadLetter`](super::DeadLetter).
+    DeadLettered,
 }
 
 impl HistoryKind {
     /// All kinds.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Resumed,
         Self::Skipped,
         Self::Retried,
         Self::Copied,
         Self::Abandoned,
         Self::Cancelled,
+        Self::DeadLettered,
     ];
 
     /// The word for it, in rows and in JSON.
@@ -254,6 +262,7 @@ impl HistoryKind {
             Self::Copied => "copied",
             Self::Abandoned => "abandoned",
             Self::Cancelled => "cancelled",
+            Self::DeadLettered => "dead-lettered",
         }
     }
 }
@@ -286,7 +295,7 @@ impl From<VerbKind> for HistoryKind {
     }
 }
 
-/// One thing that an operator has done to a task.
+/// One thing that was done to a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryEntry {
     /// When, by the store's clock.

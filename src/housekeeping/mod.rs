@@ -3,6 +3,7 @@
 //!
 //! An executor is lost when its lease has ended. The broker's death notices (`deaths`) let that be found sooner.
 
+mod dead_letters;
 mod deaths;
 mod schedules;
 
@@ -145,7 +146,7 @@ impl Housekeeper {
         }
     }
 
-    /// Begins to listen for death notices, until `background` stops.
+    /// Begins to listen for death notices and dead letters, until `background` stops.
     ///
     /// # Errors
     ///
@@ -158,6 +159,13 @@ impl Housekeeper {
             .await?;
         let (house, stop) = (Arc::clone(&self.house), background.clone());
         background.spawn(deaths::hear(house, notices, stop));
+        let letters = self
+            .house
+            .broker
+            .consume(Source::Flags, dead_letters::CREDIT)
+            .await?;
+        let (house, stop) = (Arc::clone(&self.house), background.clone());
+        background.spawn(dead_letters::flag(house, letters, stop));
         Ok(())
     }
 

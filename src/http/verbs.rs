@@ -124,7 +124,7 @@ pub(super) async fn cancel(
     Ok((status, Json(TaskJson::from(&task))).into_response())
 }
 
-/// `GET /v1/tasks/{id}/history`: what operators have done, the oldest first.
+/// `GET /v1/tasks/{id}/history`: what operators have done, and what the broker gave up on, the oldest first.
 pub(super) async fn history(
     State(app): State<App>,
     Named(id): Named,

@@ -57,7 +57,7 @@ pub use schedule::{
 pub use submission::Receipt;
 
 use crate::domain::{
-    ActionName, Attempt, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, Firing,
+    ActionName, Attempt, Audit, AuditDepth, DeadLetter, ExecutorId, ExecutorRecord, FanOut, Firing,
     HistoryEntry, LogChunk, LogPosition, NewSignal, NewTask, Operator, Progress, QueueName,
     QueueRecord, ScheduleName, ScheduleRecord, ScheduleSpec, Settlement, Step, StepName,
     StepRecord, Task, TaskFacts, TaskId, TaskState, Verb, VerbError, Violation,
@@ -340,8 +340,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         by: &Operator,
     ) -> Result<Operated, StoreError>;
 
-    /// What operators have done to a task, the oldest first, at most `HISTORY_MAX` entries; nothing for a task that is
-    /// not known.
+    /// Notes in a task's history that the broker gave up a message about it, once for each task: whoever makes bad messages
+    /// shall not push out what operators have done. Nothing is noted of a task that is final, or not known.
+    async fn note_dead_letter(&self, letter: &DeadLetter) -> Result<(), StoreError>;
+
+    /// What was done to a task by operators, and what the broker gave up on; the oldest first, at most `HISTORY_MAX` entries;
+    /// nothing for a task that is not known.
     async fn history(&self, task: TaskId) -> Result<Vec<HistoryEntry>, StoreError>;
 
     /// How many tasks match, counted up to `list.limit`. Looks at all that are stored; for people.

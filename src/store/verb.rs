@@ -7,8 +7,9 @@ use super::row::{RowName, failure, failure_text, name};
 use super::time::Time;
 use super::{Operated, StoreError};
 use crate::domain::{
-    Course, Failure, HistoryEntry, HistoryKind, NewTask, Operator, OriginToken, Payload, StepName,
-    Submission, Task, TaskFacts, TaskId, TaskState, Verb, VerbError, course_of_a_step, note,
+    Course, DeadLetter, Failure, HistoryEntry, HistoryKind, NewTask, Operator, OriginToken,
+    Payload, StepName, Submission, Task, TaskFacts, TaskId, TaskState, Verb, VerbError,
+    course_of_a_step, note,
 };
 
 /// What is looked at before anything is written. Little, so that a task whose row cannot be read can be given up.
@@ -180,6 +181,16 @@ impl<'a> NewEntry<'a> {
             what: kind,
             who,
             note,
+        }
+    }
+
+    /// That the broker gave up a message.
+    pub(super) fn dead_letter(letter: &DeadLetter, who: &'a Operator) -> Self {
+        Self {
+            task: letter.task,
+            what: HistoryKind::DeadLettered,
+            who,
+            note: Some(letter.note()),
         }
     }
 

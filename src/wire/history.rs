@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::HistoryEntry;
 
-/// One thing that an operator has done to a task, in JSON.
+/// One thing that was done to a task, in JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryJson {
     /// When, by the store's clock.
     pub at: Timestamp,
-    /// `resumed`, `skipped`, `retried`, `copied`, `abandoned` or `cancelled`.
+    /// `resumed`, `skipped`, `retried`, `copied`, `abandoned`, `cancelled` or `dead-lettered`.
     pub what: String,
-    /// Who says to have done it.
+    /// Who says to have done it; `broker` when it was the broker.
     pub who: String,
     /// More about it, for people: a reason, another task.
     #[serde(default, skip_serializing_if = "Option::is_none")]

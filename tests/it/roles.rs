@@ -27,12 +27,13 @@ const EXCHANGES: [&str; 13] = [
     "longshore.deaths",
 ];
 
-const SHARED_QUEUES: [&str; 7] = [
+const SHARED_QUEUES: [&str; 8] = [
     "longshore.submissions",
     "longshore.signals",
     "longshore.dead",
     "longshore.unrouted",
     "longshore.deaths",
+    "longshore.flags",
     "longshore.history",
     "longshore.work.default",
 ];
@@ -81,6 +82,7 @@ const ROLES: [Role; 5] = [
             "longshore.submissions",
             "longshore.signals",
             "longshore.deaths",
+            "longshore.flags",
             "longshore.work.default",
         ],
         makes: Some("longshore.executor.1"),

@@ -15,7 +15,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::super::topology::{self, Binding, DEATHS, HISTORY, SIGNALS, SUBMISSIONS};
+use super::super::topology::{self, Binding, DEATHS, FLAGS, HISTORY, SIGNALS, SUBMISSIONS};
 use super::super::{BrokerError, Credit, Delivery, Since, Source};
 use super::Links;
 use super::credit::{Step, Tag, step};
@@ -158,6 +158,7 @@ impl Consumer {
             Source::Control(executor) => topology::control_queue(*executor),
             Source::Token(executor) => topology::token_queue(*executor),
             Source::Deaths => DEATHS.to_owned(),
+            Source::Flags => FLAGS.to_owned(),
             Source::History(_) => HISTORY.to_owned(),
         }
     }
@@ -171,6 +172,7 @@ impl Consumer {
             | Source::Submissions
             | Source::Signals
             | Source::Deaths
+            | Source::Flags
             | Source::History(_) => Vec::new(),
         }
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::mpsc;
 
 use super::super::topology::{
-    self, Binding, DEAD, DEATHS, Destination, HISTORY, SIGNALS, SUBMISSIONS, Topology,
+    self, Binding, DEAD, DEATHS, Destination, FLAGS, HISTORY, SIGNALS, SUBMISSIONS, Topology,
 };
 use super::super::{BrokerError, Content, Credit, Delivery, Message, Settle, Source};
 use super::routes::Routes;
@@ -278,6 +278,7 @@ impl Switch {
                 (topology::token_queue(*executor), own)
             }
             Source::Deaths => (DEATHS.to_owned(), Vec::new()),
+            Source::Flags => (FLAGS.to_owned(), Vec::new()),
             Source::History(since) => {
                 return Ok((From::History(self.history.begin(*since)), Vec::new()));
             }
@@ -518,7 +519,7 @@ fn target(binding: &Binding) -> Target {
 
 /// What the policies of [`topology`] say for a shared queue.
 fn shared_overflow(name: &str) -> Overflow {
-    let is_kept = [DEAD, topology::UNROUTED, DEATHS].contains(&name);
+    let is_kept = [DEAD, topology::UNROUTED, DEATHS, FLAGS].contains(&name);
     if is_kept {
         Overflow::DropOldest
     } else {

@@ -38,6 +38,9 @@ pub const UNROUTED: &str = "longshore.unrouted";
 /// Notices that an executor's connection died: an exchange, and the queue behind it. Not internal: executors publish the
 /// tokens that become notices, and whoever may name an exchange as a dead-letter exchange may publish to it anyway.
 pub const DEATHS: &str = "longshore.deaths";
+/// What went to [`DEAD`] and [`UNROUTED`], once more: there it lies for people, from here housekeeping flags the tasks that it
+/// is about.
+pub const FLAGS: &str = "longshore.flags";
 /// Whole tasks from clients without the store.
 pub const SUBMISSIONS: &str = "longshore.submissions";
 /// Signals and cancels.
@@ -324,7 +327,7 @@ fn kind_of(exchange: &str) -> ExchangeKind {
 }
 
 fn shared_queues(queues: &[QueueName]) -> Vec<Queue> {
-    let quorum = [SUBMISSIONS, SIGNALS, DEAD, UNROUTED, DEATHS];
+    let quorum = [SUBMISSIONS, SIGNALS, DEAD, UNROUTED, DEATHS, FLAGS];
     let quorum = quorum.map(|name| Queue {
         name: name.to_owned(),
         kind: QueueKind::Quorum,
@@ -351,6 +354,8 @@ fn bindings(queues: &[QueueName]) -> Vec<Binding> {
         binding(Ingress::Control.exchange(), exchange(NUDGE), "executor.*"),
         binding(DEAD, queue(DEAD), "#"),
         binding(UNROUTED, queue(UNROUTED), "#"),
+        binding(DEAD, queue(FLAGS), "#"),
+        binding(UNROUTED, queue(FLAGS), "#"),
         binding(DEATHS, queue(DEATHS), "dead.*"),
         binding(TAP, queue(HISTORY), "#"),
     ];
@@ -411,6 +416,13 @@ fn policies() -> Vec<Policy> {
                    "queue-leader-locator": "balanced"}),
         ),
         queue_policy(
+            "longshore-flags",
+            r"^longshore\.flags$",
+            // Hints: of a flood the newest are enough.
+            json!({"delivery-limit": 1_000_000, "overflow": "drop-head", "max-length": 10_000,
+                   "queue-leader-locator": "balanced"}),
+        ),
+        queue_policy(
             "longshore-own",
             r"^longshore\.(web|executor)\.",
             // Hints for one process: when it is stuck they shall cost the broker little.
@@ -453,7 +465,7 @@ const ROLES: [Role; 6] = [
         user: "longshore-executor",
         configure: r"^longshore\.executor\..+$",
         write: r"^longshore\.(results|subtasks|signals|control|deaths|executor\..+)$",
-        read: r"^longshore\.(work\..+|submissions|signals|deaths|control|nudge|executor\..+)$",
+        read: r"^longshore\.(work\..+|submissions|signals|deaths|flags|control|nudge|executor\..+)$",
         tags: "",
     },
     Role {

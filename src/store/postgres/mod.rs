@@ -32,7 +32,7 @@ mod submit_in;
 mod take_over;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -55,13 +55,18 @@ use super::{
 };
 use crate::domain::limits::BATCH_MAX;
 use crate::domain::{
-    ActionName, Attempt, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, Firing,
+    ActionName, Attempt, Audit, AuditDepth, DeadLetter, ExecutorId, ExecutorRecord, FanOut, Firing,
     HistoryEntry, LogChunk, LogPosition, NewSignal, NewTask, Operator, Progress, QueueName,
     QueueRecord, ScheduleName, ScheduleRecord, ScheduleSpec, Settlement, Step, StepName,
     StepRecord, Task, TaskId, Verb, Violation, masked_url,
 };
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
+    let mut migrations = sqlx::migrate!("migrations/postgres");
+    // Its lock would belong to the session.
+    migrations.set_locking(false);
+    migrations
+});
 
 /// Connections for writing. A process writes through a few batching workers; more only contend
 /// (measured: two connections write 20 % more than one, four less than two).
@@ -454,6 +459,10 @@ impl Store for PostgresStore {
         by: &Operator,
     ) -> Result<Operated, StoreError> {
         call!(self.writers, operate::operate(task, verb, by))
+    }
+
+    async fn note_dead_letter(&self, letter: &DeadLetter) -> Result<(), StoreError> {
+        call!(self.writers, history::note_dead_letter(letter))
     }
 
     async fn history(&self, task: TaskId) -> Result<Vec<HistoryEntry>, StoreError> {

@@ -26,6 +26,7 @@ mod progress;
 mod queues;
 mod read;
 mod schedules;
+mod schema;
 mod settle;
 mod signal;
 mod spawn;
@@ -40,7 +41,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqlitePool};
 use uuid::Uuid;
@@ -56,13 +56,11 @@ use super::{
 use crate::clock::{Clock, SystemClock};
 use crate::domain::limits::BATCH_MAX;
 use crate::domain::{
-    ActionName, Attempt, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, Firing,
+    ActionName, Attempt, Audit, AuditDepth, DeadLetter, ExecutorId, ExecutorRecord, FanOut, Firing,
     HistoryEntry, LogChunk, LogPosition, NewSignal, NewTask, Operator, Progress, QueueName,
     QueueRecord, ScheduleName, ScheduleRecord, ScheduleSpec, Settlement, Step, StepName,
     StepRecord, Task, TaskId, Verb, Violation,
 };
-
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// Connections that read beside the writer.
 const READERS_MAX: u32 = 4;
@@ -150,21 +148,7 @@ impl Store for SqliteStore {
                 expected: SCHEMA_VERSION,
             });
         }
-        let mut tries = 0;
-        loop {
-            let migrated = MIGRATIONS
-                .run(&self.writer)
-                .await
-                .map_err(error::of_migration);
-            let version = self.schema_version().await?;
-            match migrated {
-                // There is no lock around a migration in SQLite: another process may have been faster.
-                Err(_) if version == Some(SCHEMA_VERSION) => return Ok(()),
-                Err(error) if tries == MIGRATE_TRIES_MAX => return Err(error),
-                Err(_) => tries += 1,
-                Ok(()) => return Ok(()),
-            }
-        }
+        schema::migrate(&self.writer).await
     }
 
     async fn schema_version(&self) -> Result<Option<i64>, StoreError> {
@@ -501,6 +485,10 @@ impl Store for SqliteStore {
         call!(self.writer, operate::operate(task, verb, by, self.now()))
     }
 
+    async fn note_dead_letter(&self, letter: &DeadLetter) -> Result<(), StoreError> {
+        call!(self.writer, history::note_dead_letter(letter, self.now()))
+    }
+
     async fn history(&self, task: TaskId) -> Result<Vec<HistoryEntry>, StoreError> {
         call!(self.readers, history::history(task))
     }
@@ -591,9 +579,6 @@ impl Store for SqliteStore {
         self.writer.close().await;
     }
 }
-
-/// How often a migration that met another process's is tried again.
-const MIGRATE_TRIES_MAX: u32 = 5;
 
 #[cfg(test)]
 mod tests;

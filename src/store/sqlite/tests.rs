@@ -4,6 +4,9 @@ use super::*;
 
 #[test]
 fn the_schema_version_is_the_last_migration() {
-    let last = MIGRATIONS.iter().map(|migration| migration.version).max();
+    let last = schema::MIGRATIONS
+        .iter()
+        .map(|migration| migration.version)
+        .max();
     assert_eq!(last, Some(SCHEMA_VERSION));
 }

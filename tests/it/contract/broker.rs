@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use longshore::broker::topology::{
-    DEAD, DEATHS, SIGNALS, UNROUTED, dead_executor, nudge_key, work_queue,
-};
+use longshore::broker::topology::{DEATHS, SIGNALS, dead_executor, nudge_key, work_queue};
 use longshore::broker::{
     Broker, BrokerError, Content, Deliveries, Delivery, Health, Ingress, Message, Since, Source,
 };
@@ -13,6 +11,9 @@ use longshore::clock::{Clock, SystemClock};
 use longshore::domain::limits::MESSAGE_BYTES_MAX;
 use longshore::domain::{ExecutorId, OriginToken, QueueName, WebId};
 
+pub(crate) use super::dead_letters::{
+    an_announcement_for_no_queue_is_kept, what_nobody_can_use_goes_to_the_dead_letters,
+};
 use crate::support::eventually::eventually;
 
 /// A broker to test, with nothing in it, and a look behind it.
@@ -71,7 +72,7 @@ macro_rules! broker_contract {
 }
 pub(crate) use broker_contract;
 
-fn message(ingress: Ingress, key: &str, body: &str) -> Message {
+pub(super) fn message(ingress: Ingress, key: &str, body: &str) -> Message {
     Message {
         ingress,
         key: key.to_owned(),
@@ -92,7 +93,7 @@ pub(crate) fn default_work() -> Source {
     Source::Work(QueueName::default_queue())
 }
 
-fn default_queue() -> String {
+pub(super) fn default_queue() -> String {
     work_queue(&QueueName::default_queue())
 }
 
@@ -116,7 +117,7 @@ pub(crate) async fn take(deliveries: &mut Deliveries, count: usize) -> Vec<Deliv
     taken
 }
 
-async fn next(deliveries: &mut Deliveries) -> Delivery {
+pub(super) async fn next(deliveries: &mut Deliveries) -> Delivery {
     let patience = std::time::Duration::from_secs(30);
     let next = tokio::time::timeout(patience, deliveries.next()).await;
     next.expect("a delivery should have come")
@@ -127,7 +128,7 @@ fn ack_all(deliveries: Vec<Delivery>) {
     deliveries.into_iter().for_each(Delivery::ack);
 }
 
-async fn is_left(bench: &impl Bench, queue: &str, count: usize) {
+pub(super) async fn is_left(bench: &impl Bench, queue: &str, count: usize) {
     eventually(
         &format!("{queue} holds {count}"),
         async || bench.depth(queue).await,
@@ -261,15 +262,6 @@ pub(crate) async fn what_is_unsettled_comes_back_when_the_consumer_is_dropped(be
     is_left(bench, &default_queue(), 0).await;
 }
 
-pub(crate) async fn what_nobody_can_use_goes_to_the_dead_letters(bench: &impl Bench) {
-    let mut deliveries = bench.broker().consume(default_work(), 1).await.unwrap();
-    publish(bench.broker(), announcements(2)).await;
-    next(&mut deliveries).await.reject();
-    is_left(bench, DEAD, 1).await;
-    // It frees credit as well.
-    assert_eq!(body(&next(&mut deliveries).await), "1");
-}
-
 pub(crate) async fn a_work_queue_that_does_not_exist_is_an_error(bench: &impl Bench) {
     let source = Source::Work("nowhere".parse().unwrap());
     let error = bench.broker().consume(source, 1).await.unwrap_err();
@@ -303,16 +295,6 @@ pub(crate) async fn a_created_queue_gets_its_announcements_and_creating_it_again
     let taken = take(&mut deliveries, 2).await;
     assert_eq!(taken.iter().map(body).collect::<Vec<_>>(), ["a", "b"]);
     is_left(bench, &default_queue(), 1).await;
-}
-
-pub(crate) async fn an_announcement_for_no_queue_is_kept(bench: &impl Bench) {
-    publish(
-        bench.broker(),
-        vec![message(Ingress::Tasks, "created.nowhere.echo", "a")],
-    )
-    .await;
-    is_left(bench, UNROUTED, 1).await;
-    is_left(bench, &default_queue(), 0).await;
 }
 
 pub(crate) async fn results_reach_only_the_web_server_that_they_are_for(bench: &impl Bench) {

@@ -224,3 +224,29 @@ async fn announcement_that_reached_its_delivery_limit() {
     assert_eq!(dead().await, Some(1), "it is kept for people to read");
     drop(second);
 }
+
+#[tokio::test]
+async fn announcement_that_nobody_could_be_brought_is_told_of_its_task() {
+    let fleet = Fleet::begin().await;
+    let web = fleet.web("w1").await;
+    // It serves another queue: the task stays as it is.
+    let executor = fleet.executor("x1", &[]).await;
+    fleet.create_queue("bulk");
+    fleet.vhost.delete_queue("longshore.work.bulk").await;
+    let id = web
+        .submit(&json!({"action": "echo", "queue": "bulk"}))
+        .await;
+    let path = format!("/v1/tasks/{id}/history");
+    let history = async || web.read(&path).await.1["entries"].clone();
+    let entries = eventually("it is flagged", history, |entries| entries[0].is_object()).await;
+    assert_eq!(
+        (&entries[0]["what"], &entries[0]["who"]),
+        (&json!("dead-lettered"), &json!("broker"))
+    );
+    let (_, why) = web.read(&format!("/v1/tasks/{id}/why")).await;
+    let evidence = why["evidence"].as_array().unwrap();
+    let last = evidence.last().unwrap().as_str().unwrap();
+    let words = "the message `created.bulk.echo` lies in `longshore.unrouted`: the broker has no such work queue";
+    assert!(last.ends_with(words), "{last}");
+    drop(executor);
+}

@@ -1,5 +1,6 @@
 //! Why a task is where it is, over HTTP.
 
+use longshore::broker::Broker as _;
 use longshore::domain::QueueName;
 use serde_json::json;
 
@@ -11,6 +12,7 @@ async fn each_task_says_why_it_is_where_it_is() {
     let server = Server::start().await;
     let bulk = QueueName::new("bulk").unwrap();
     server.world.store().create_queue(&bulk).await.unwrap();
+    server.world.broker.create_queue(&bulk).await.unwrap();
     let runs = server.world.submit(gate()).await.to_string();
     server.world.wait_at_gate(1).await;
     let mut asked = vec![("runs", runs)];

@@ -8,7 +8,8 @@ use std::time::Duration;
 use longshore::broker::{Broker, Content, Ingress, Message};
 use longshore::domain::limits::HEARTBEAT_INTERVAL;
 use longshore::domain::{
-    CatchUp, Delivery, Overlap, RetryPolicy, ScheduleName, ScheduleSpec, TaskState, Timing,
+    CatchUp, Delivery, HistoryKind, Overlap, RetryPolicy, ScheduleName, ScheduleSpec, TaskId,
+    TaskState, Timing,
 };
 use longshore::store::ScheduleCreated;
 use serde_json::json;
@@ -94,6 +95,9 @@ const EXECUTOR: &str = "executor2.1";
 /// When the victim leaves in order, if it is an executor that still lives.
 const DRAINED_AT: Duration = Duration::from_secs(23);
 
+/// When the last of those are cancelled that nobody wants.
+const UNWANTED_UNTIL: Duration = Duration::from_secs(21);
+
 /// Another executor, which dies in any case: the victim may be the one that takes over from it.
 const LOST: &str = "executor4.1";
 
@@ -158,10 +162,10 @@ fn specs(chance: &mut Chance) -> Vec<Spec> {
         let at = Duration::from_millis(millis);
         specs.push(Spec::new(submission("parent", parent), at, chance));
     }
-    for _ in 0..4 {
+    for until in [seconds(7), UNWANTED_UNTIL].repeat(4) {
         let mut unwanted = Spec::new(submission("work", work(10, false)), seconds(1), chance);
         unwanted.submission.run_at = Some(wall(seconds(60)));
-        unwanted.cancelled_at = Some(seconds(7));
+        unwanted.cancelled_at = Some(until);
         specs.push(unwanted);
     }
     // Some run where an executor is lost, and some while the victim leaves.
@@ -185,7 +189,7 @@ fn scenario(
 ) -> (Outcome, Vec<&'static str>) {
     on_one_thread(async |idle| {
         // With these each victim makes every call.
-        let mut chance = Chance::new(if victim == WEB { 7 } else { 1 });
+        let mut chance = Chance::new(if victim == WEB { 5 } else { 43 });
         let hub = Hub::new(chance.next(), Network::calm(), idle).await;
         *hub.crash() = Some(Crash::new(victim, point, moment));
         let slots = Role::Executor { slots: 3 };
@@ -222,6 +226,42 @@ async fn submit_by_message(fleet: &Fleet, spec: &Spec) {
         .publish(vec![message.clone(), message])
         .await;
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+}
+
+/// Announces a task where nobody takes it, twice: the broker gives up on both.
+async fn announce_nowhere(fleet: &Fleet, task: TaskId) {
+    let message = Message {
+        ingress: Ingress::Tasks,
+        key: "created.nowhere.work".to_owned(),
+        id: task.to_string(),
+        content: Content::Event,
+        body: json!({"subject": task.to_string()})
+            .to_string()
+            .into_bytes(),
+    };
+    let answers = fleet
+        .hub
+        .embedded
+        .publish(vec![message.clone(), message])
+        .await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+}
+
+/// Whose announcements go nowhere: tasks that are open for long.
+fn is_flagged(spec: &Spec) -> bool {
+    spec.cancelled_at == Some(UNWANTED_UNTIL)
+}
+
+/// Holds that each of them is flagged, and once.
+async fn check_flags(fleet: &Fleet, specs: &[Spec]) {
+    for spec in specs.iter().filter(|spec| is_flagged(spec)) {
+        let history = fleet.hub.store.history(spec.id()).await.unwrap();
+        let kinds: Vec<_> = history.iter().map(|entry| entry.what).collect();
+        if kinds != [HistoryKind::DeadLettered] {
+            let words = format!("its dead letters are not noted once: {history:?}");
+            fleet.hub.model().violated(words);
+        }
+    }
 }
 
 /// Tasks that come by the broker: so many that each executor gets some.
@@ -279,6 +319,9 @@ async fn live(
     for spec in foreign {
         submit_by_message(fleet, spec).await;
     }
+    for spec in specs.iter().filter(|spec| is_flagged(spec)) {
+        announce_nowhere(fleet, spec.id()).await;
+    }
     if let Some(lost) = named(LOST) {
         fleet.kill(&lost);
     }
@@ -289,6 +332,7 @@ async fn live(
     until_all_has_ended(fleet).await?;
     check_ends(fleet, specs);
     check_schedule(fleet).await;
+    check_flags(fleet, specs).await;
     Ok(())
 }
 
@@ -356,6 +400,7 @@ fn an_executor_may_die_at_any_call_of_store_or_broker() {
         "fan_out",
         "fire_schedules",
         "glance",
+        "note_dead_letter",
         "prune",
         "publish",
         "queues",

@@ -22,11 +22,12 @@ use super::time::SimClock;
 use super::work;
 
 /// Queues of the broker that shall be empty when all is done.
-const QUEUES: [&str; 4] = [
+const QUEUES: [&str; 5] = [
     "longshore.work.default",
     "longshore.submissions",
     "longshore.signals",
     "longshore.dead",
+    "longshore.flags",
 ];
 
 /// What a place runs.

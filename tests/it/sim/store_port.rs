@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use longshore::domain::{
-    ActionName, Attempt, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, Firing,
+    ActionName, Attempt, Audit, AuditDepth, DeadLetter, ExecutorId, ExecutorRecord, FanOut, Firing,
     HistoryEntry, LogChunk, LogPosition, NewSignal, NewTask, Operator, Progress, QueueName,
     QueueRecord, ScheduleName, ScheduleRecord, ScheduleSpec, Settlement, Step, StepName,
     StepProgress, StepRecord, Task, TaskId, Verb, Violation,
@@ -447,6 +447,11 @@ impl Store for SimStore {
     ) -> Result<Operated, StoreError> {
         let call = self.store().operate(task, verb, by);
         self.read("operate", call).await
+    }
+
+    async fn note_dead_letter(&self, letter: &DeadLetter) -> Result<(), StoreError> {
+        self.read("note_dead_letter", self.store().note_dead_letter(letter))
+            .await
     }
 
     async fn history(&self, task: TaskId) -> Result<Vec<HistoryEntry>, StoreError> {

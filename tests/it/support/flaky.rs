@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use longshore::domain::{
-    ActionName, Attempt, Audit, AuditDepth, ExecutorId, ExecutorRecord, FanOut, Firing,
+    ActionName, Attempt, Audit, AuditDepth, DeadLetter, ExecutorId, ExecutorRecord, FanOut, Firing,
     HistoryEntry, LogChunk, LogPosition, NewSignal, NewTask, Operator, Progress, QueueName,
     QueueRecord, ScheduleName, ScheduleRecord, ScheduleSpec, Settlement, Step, StepName,
     StepRecord, Task, TaskId, Verb, Violation,
@@ -377,6 +377,11 @@ impl Store for Flaky {
         by: &Operator,
     ) -> Result<Operated, StoreError> {
         self.pass("operate", self.store.operate(task, verb, by).await)
+    }
+
+    async fn note_dead_letter(&self, letter: &DeadLetter) -> Result<(), StoreError> {
+        let answer = self.store.note_dead_letter(letter).await;
+        self.pass("note_dead_letter", answer)
     }
 
     async fn history(&self, task: TaskId) -> Result<Vec<HistoryEntry>, StoreError> {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use longshore::domain::limits::{CRASHES_MAX, HISTORY_MAX};
 use longshore::domain::{
-    AuditDepth, Ending, Failure, HistoryKind, OnFailure, Operator, Options, Payload, RetryPolicy,
-    Submission, TaskFacts, TaskId, TaskState, Verb, VerbError, VerbKind,
+    AuditDepth, DeadLetter, Ending, Failure, Grave, HistoryKind, OnFailure, Operator, Options,
+    Payload, RetryPolicy, Submission, TaskFacts, TaskId, TaskState, Verb, VerbError, VerbKind,
 };
 use longshore::store::{Cancelled, Operated};
 use uuid::Uuid;
@@ -320,4 +320,38 @@ pub(crate) async fn a_history_is_bounded_and_goes_with_its_task(world: &World) {
     assert_eq!(world.store.prune(Duration::ZERO, 10).await.unwrap(), 1);
     assert_eq!(world.store.history(stranger).await.unwrap(), []);
     assert_eq!(history(world, task).await.len(), HISTORY_MAX);
+}
+
+pub(crate) async fn a_dead_letter_is_noted_once_for_each_task_and_never_of_a_final_one(
+    world: &World,
+) {
+    let [open, ended] = world.ready(2).await[..] else {
+        panic!("two were asked for")
+    };
+    drop(world.store.cancel(ended, "x").await.unwrap());
+    let letter = |task, grave| DeadLetter {
+        task,
+        key: "created.default.echo".to_owned(),
+        grave,
+    };
+    let first = letter(open, Grave::Dead);
+    let unknown = letter(TaskId::from_uuid(Uuid::now_v7()), Grave::Dead);
+    let others = [
+        letter(open, Grave::Unrouted),
+        letter(ended, Grave::Dead),
+        unknown,
+    ];
+    for letter in std::iter::once(&first).chain(&others) {
+        world.store.note_dead_letter(letter).await.unwrap();
+    }
+    let entries = world.store.history(open).await.unwrap();
+    let entries: Vec<_> = entries
+        .iter()
+        .map(|one| (one.what, one.who.as_str(), one.note.clone()))
+        .collect();
+    let noted = (HistoryKind::DeadLettered, "broker", Some(first.note()));
+    assert_eq!(entries, [noted]);
+    for task in [ended, others[2].task] {
+        assert_eq!(world.store.history(task).await.unwrap(), []);
+    }
 }

@@ -42,18 +42,21 @@ pub enum Ingress {
     Signals,
     /// Flow 4, executor to executor: sub-task created, task woken, retried, released.
     Subtasks,
+    /// The announcements of flows 1 and 4 once more, for taps only: many in one message.
+    Announced,
     /// An operator to executors, and nudges to the executor that runs a task.
     Control,
 }
 
 impl Ingress {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Tasks,
         Self::Submissions,
         Self::Results,
         Self::Signals,
         Self::Subtasks,
+        Self::Announced,
         Self::Control,
     ];
 
@@ -65,6 +68,7 @@ impl Ingress {
             Self::Results => "longshore.results",
             Self::Signals => "longshore.signals",
             Self::Subtasks => "longshore.subtasks",
+            Self::Announced => "longshore.announced",
             Self::Control => "longshore.control",
         }
     }

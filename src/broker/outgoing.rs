@@ -27,6 +27,7 @@ pub struct Outgoing {
 #[derive(Debug)]
 enum Word {
     Result(EventKind, TaskFacts),
+    Announcement(Message),
     Message(Message),
 }
 
@@ -51,12 +52,17 @@ impl Outgoing {
 
     /// Announces that a task is ready, or will be. Waits for a place, not for the broker's answer.
     pub async fn announce(&self, kind: EventKind, facts: &TaskFacts) {
-        self.say(self.speaker.announcement(kind, facts)).await;
+        let announcement = self.speaker.announcement(kind, facts);
+        self.send(Word::Announcement(announcement)).await;
     }
 
     /// Says `message` as it is. Waits for a place, not for the broker's answer.
     pub async fn say(&self, message: Message) {
-        if self.words.send(Word::Message(message)).await.is_err() {
+        self.send(Word::Message(message)).await;
+    }
+
+    async fn send(&self, word: Word) {
+        if self.words.send(word).await.is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -94,13 +100,19 @@ async fn speak(
 ) {
     let mut words = Vec::with_capacity(BATCH_MAX);
     while waiting.recv_many(&mut words, BATCH_MAX).await > 0 {
-        let (mut messages, mut results) = (Vec::with_capacity(words.len()), Vec::new());
+        let (mut others, mut results) = (Vec::with_capacity(words.len()), Vec::new());
+        let mut announcements = Vec::with_capacity(words.len());
         for word in words.drain(..) {
             match word {
-                Word::Message(message) => messages.push(message),
+                Word::Announcement(message) => announcements.push(message),
+                Word::Message(message) => others.push(message),
                 Word::Result(kind, facts) => results.push((kind, facts)),
             }
         }
+        // Taps first: what becomes of a task shall not be told before the task.
+        let mut messages = Vec::from_iter(speaker.announced(&announcements));
+        messages.append(&mut announcements);
+        messages.append(&mut others);
         messages.extend(speaker.results(&results));
         for error in broker
             .publish(messages)

@@ -14,6 +14,9 @@ use crate::wire::{Envelope, Event, EventData, EventKind, ProgressJson, drain_env
 /// The key of results that no web server waits for.
 const NO_ORIGIN: &str = "none";
 
+/// The key of what taps are told of announcements.
+const ANNOUNCED: &str = "announced";
+
 /// One process that speaks: it signs what it says and numbers it.
 #[derive(Debug)]
 pub struct Speaker {
@@ -61,6 +64,28 @@ impl Speaker {
             Content::Event,
             &event.to_envelope(),
         )
+    }
+
+    /// The same announcements for taps, in one message; `None` for none.
+    ///
+    /// Source: measured, the broker's cost is per message. A message in the history for each announcement was a fifth of what it
+    /// spent on a task.
+    pub fn announced<'a>(
+        &self,
+        announcements: impl IntoIterator<Item = &'a Message>,
+    ) -> Option<Message> {
+        let bodies: Vec<&[u8]> = announcements.into_iter().map(|one| &*one.body).collect();
+        if bodies.is_empty() {
+            return None;
+        }
+        let body = [b"[", &*bodies.join(&b','), b"]"].concat();
+        Some(Message {
+            ingress: Ingress::Announced,
+            key: ANNOUNCED.to_owned(),
+            id: self.next_id(),
+            content: Content::Batch,
+            body,
+        })
     }
 
     /// The events of what became of tasks: one message for each origin, however many they are.

@@ -148,7 +148,9 @@ async fn announce(runtime: &Runtime, tasks: impl Iterator<Item = &TaskFacts>) ->
             (Subject::Task(facts.id), message)
         })
         .unzip();
+    let told = speaker.announced(&messages);
     let answers = runtime.broker().publish(messages).await;
+    drop(runtime.broker().publish(Vec::from_iter(told)).await);
     let taken = subjects.into_iter().zip(answers);
     taken
         .filter(|(_, answer)| answer.is_ok())

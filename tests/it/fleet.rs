@@ -185,10 +185,9 @@ async fn two_web_servers_and_three_executors_share_600_commands() {
         .map(|(_, exchange)| exchange.as_str())
         .collect();
     let flows = [
-        "longshore.tasks",
+        "longshore.announced",
         "longshore.results",
         "longshore.signals",
-        "longshore.subtasks",
     ];
     let listed = fleet.vhost.rabbit.ctl(&[
         "list_exchanges",
@@ -200,6 +199,12 @@ async fn two_web_servers_and_three_executors_share_600_commands() {
     for flow in flows {
         assert!(exchanges.contains(flow), "{flow}: {exchanges:?}");
         assert!(listed.lines().any(|name| name == flow), "{flow}: {listed}");
+    }
+    // Flow 1, and flow 4: which of them an announcement went by says who has made it.
+    for speaker in ["/longshore/web/", "/longshore/executor/"] {
+        let mut announced = tap.seen.iter().filter(|(event, _)| event.kind.announces());
+        let has_said = announced.any(|(event, _)| event.source.starts_with(speaker));
+        assert!(has_said, "{speaker}");
     }
     fleet.is_idle().await;
     tap.close().await;

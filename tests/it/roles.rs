@@ -11,13 +11,14 @@ use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Exchange
 use crate::support::rabbitmq::Rabbit;
 
 /// Every exchange, and the one without a name that leads to every queue.
-const EXCHANGES: [&str; 13] = [
+const EXCHANGES: [&str; 14] = [
     "",
     "longshore.tasks",
     "longshore.submissions",
     "longshore.results",
     "longshore.signals",
     "longshore.subtasks",
+    "longshore.announced",
     "longshore.control",
     "longshore.route",
     "longshore.nudge",
@@ -64,7 +65,11 @@ struct Role {
 const ROLES: [Role; 5] = [
     Role {
         user: "longshore-web",
-        publishes: &["longshore.tasks", "longshore.signals"],
+        publishes: &[
+            "longshore.tasks",
+            "longshore.announced",
+            "longshore.signals",
+        ],
         consumes: &["longshore.history"],
         makes: Some("longshore.web.1"),
         binds: &["longshore.results"],
@@ -75,6 +80,7 @@ const ROLES: [Role; 5] = [
             "longshore.results",
             "longshore.signals",
             "longshore.subtasks",
+            "longshore.announced",
             "longshore.control",
             "longshore.deaths",
         ],
@@ -110,7 +116,12 @@ const ROLES: [Role; 5] = [
     },
     Role {
         user: "longshore-operator",
-        publishes: &["longshore.tasks", "longshore.signals", "longshore.control"],
+        publishes: &[
+            "longshore.tasks",
+            "longshore.announced",
+            "longshore.signals",
+            "longshore.control",
+        ],
         consumes: &["longshore.dead", "longshore.unrouted", "longshore.history"],
         makes: Some("longshore.work.new"),
         binds: &["longshore.route", "longshore.dead", "longshore.unrouted"],

@@ -318,8 +318,8 @@ fn exchanges() -> Vec<Exchange> {
 
 /// What every announcement goes through only hands it on.
 fn kind_of(exchange: &str) -> ExchangeKind {
-    let hands_on = [Ingress::Tasks.exchange(), Ingress::Subtasks.exchange(), TAP];
-    if hands_on.contains(&exchange) {
+    let hands_on = [Ingress::Tasks, Ingress::Subtasks, Ingress::Announced].map(Ingress::exchange);
+    if exchange == TAP || hands_on.contains(&exchange) {
         ExchangeKind::Fanout
     } else {
         ExchangeKind::Topic
@@ -360,14 +360,14 @@ fn bindings(queues: &[QueueName]) -> Vec<Binding> {
         binding(TAP, queue(HISTORY), "#"),
     ];
     // Not `Submissions`: they carry payloads, and a tap sees none. What is stored is announced as created.
+    // Not `Tasks` and `Subtasks`: what is announced there one by one is told to taps in packs.
     let tapped = [
-        (Ingress::Tasks, "#"),
+        (Ingress::Announced, "#"),
         (Ingress::Results, "#"),
         // Not `signal.#`: these carry payloads as well.
         (Ingress::Signals, "cancel.#"),
         (Ingress::Signals, "abandon.#"),
         (Ingress::Signals, "signalled.#"),
-        (Ingress::Subtasks, "#"),
         (Ingress::Control, "#"),
     ];
     bindings.extend(tapped.map(|(ingress, key)| binding(ingress.exchange(), exchange(TAP), key)));
@@ -457,14 +457,14 @@ const ROLES: [Role; 6] = [
     Role {
         user: "longshore-web",
         configure: r"^longshore\.web\..+$",
-        write: r"^longshore\.(tasks|signals|web\..+)$",
+        write: r"^longshore\.(tasks|announced|signals|web\..+)$",
         read: r"^longshore\.(results|history|web\..+)$",
         tags: "",
     },
     Role {
         user: "longshore-executor",
         configure: r"^longshore\.executor\..+$",
-        write: r"^longshore\.(results|subtasks|signals|control|deaths|executor\..+)$",
+        write: r"^longshore\.(results|subtasks|announced|signals|control|deaths|executor\..+)$",
         read: r"^longshore\.(work\..+|submissions|signals|deaths|flags|control|nudge|executor\..+)$",
         tags: "",
     },
@@ -485,7 +485,7 @@ const ROLES: [Role; 6] = [
     Role {
         user: "longshore-operator",
         configure: r"^longshore\.work\..+$",
-        write: r"^longshore\.(tasks|signals|control|work\..+)$",
+        write: r"^longshore\.(tasks|announced|signals|control|work\..+)$",
         read: r"^longshore\.(route|dead|unrouted|history)$",
         tags: "monitoring",
     },

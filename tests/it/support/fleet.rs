@@ -493,7 +493,7 @@ impl FleetTap {
     pub(crate) fn announcements_max(&self) -> usize {
         let mut counts = HashMap::<TaskId, usize>::new();
         for (event, exchange) in &self.seen {
-            if ["longshore.tasks", "longshore.subtasks"].contains(&exchange.as_str()) {
+            if exchange == "longshore.announced" {
                 *counts.entry(event.task).or_default() += 1;
             }
         }

@@ -133,8 +133,8 @@ pub enum Source {
     /// Notices of executors whose connection ended with the token in hand, shared by all executors: the routing key says
     /// whose, see [`topology::dead_executor`].
     Deaths,
-    /// What the broker gave up on, once more, shared by all executors: for [`topology::DEAD`] and [`topology::UNROUTED`] the
-    /// exchange says which.
+    /// What the broker gave up on, once more, shared by all executors. By the exchange [`topology::DEAD`] comes what is dead; what
+    /// comes by any other could not be routed.
     Flags,
     /// Every event there is, read without taking it away.
     History(Since),

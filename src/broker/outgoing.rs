@@ -101,7 +101,7 @@ async fn speak(
     let mut words = Vec::with_capacity(BATCH_MAX);
     while waiting.recv_many(&mut words, BATCH_MAX).await > 0 {
         let (mut others, mut results) = (Vec::with_capacity(words.len()), Vec::new());
-        let mut announcements = Vec::with_capacity(words.len());
+        let mut announcements = Vec::with_capacity(words.len() + 1);
         for word in words.drain(..) {
             match word {
                 Word::Announcement(message) => announcements.push(message),
@@ -109,11 +109,12 @@ async fn speak(
                 Word::Result(kind, facts) => results.push((kind, facts)),
             }
         }
-        // Taps first: what becomes of a task shall not be told before the task.
-        let mut messages = Vec::from_iter(speaker.announced(&announcements));
-        messages.append(&mut announcements);
+        // Work before taps: a broker without the taps' exchange ends the channel, and with it what comes after.
+        let told = speaker.announced(&announcements);
+        let mut messages = announcements;
         messages.append(&mut others);
         messages.extend(speaker.results(&results));
+        messages.extend(told);
         for error in broker
             .publish(messages)
             .await

@@ -148,12 +148,15 @@ async fn announce(runtime: &Runtime, tasks: impl Iterator<Item = &TaskFacts>) ->
             (Subject::Task(facts.id), message)
         })
         .unzip();
-    let told = speaker.announced(&messages);
-    let answers = runtime.broker().publish(messages).await;
+    let answers = runtime.broker().publish(messages.clone()).await;
+    let is_taken: Vec<bool> = answers.iter().map(Result::is_ok).collect();
+    let taken = messages.iter().zip(&is_taken);
+    let told = speaker.announced(taken.filter(|(_, is_taken)| **is_taken).map(|(one, _)| one));
+    // Nothing depends on it.
     drop(runtime.broker().publish(Vec::from_iter(told)).await);
-    let taken = subjects.into_iter().zip(answers);
+    let taken = subjects.into_iter().zip(is_taken);
     taken
-        .filter(|(_, answer)| answer.is_ok())
+        .filter(|(_, is_taken)| *is_taken)
         .map(|(subject, _)| subject)
         .collect()
 }

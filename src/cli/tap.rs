@@ -66,6 +66,7 @@ fn show(output: Output, seen: &Seen) -> std::io::Result<()> {
                 event,
                 exchange,
                 offset,
+                ..
             },
         ) => {
             let mut line = json!(event.to_envelope());

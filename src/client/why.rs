@@ -6,7 +6,7 @@ use super::{Client, ClientError};
 use crate::broker::Health;
 use crate::domain::limits::AHEAD_MAX;
 use crate::domain::{
-    Announcements, Circumstances, FanOut, HistoryEntry, StepName, StepProgress, Task, TaskId,
+    Announcements, Circumstances, FanOut, HistoryKind, StepName, StepProgress, Task, TaskId,
     TaskState, Why, why,
 };
 
@@ -44,10 +44,13 @@ impl Client {
             now: store.identity().await?.now, // Last, so that nothing above happened after it.
         };
         let mut why = why(&task, &circumstances);
-        // What an operator did last explains more than all that came before.
+        // What an operator did last explains more than all that came before; and what the broker gave up on, why nobody comes.
         let history = store.history(task.id).await?;
-        why.evidence
-            .extend(history.last().map(HistoryEntry::sentence));
+        let (by_broker, by_operators): (Vec<_>, Vec<_>) = history
+            .iter()
+            .partition(|entry| entry.what == HistoryKind::DeadLettered);
+        let told = by_operators.last().into_iter().chain(by_broker.last());
+        why.evidence.extend(told.map(|entry| entry.sentence()));
         Ok((task, why))
     }
 

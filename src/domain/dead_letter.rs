@@ -34,16 +34,16 @@ impl DeadLetter {
     ///     key: "created.bulk.images.resize".to_owned(),
     ///     grave: Grave::Unrouted,
     /// };
-    /// assert!(letter.note().contains("lies in `longshore.unrouted`"));
+    /// assert!(letter.note().contains("went to `longshore.unrouted`"));
     /// ```
     pub fn note(&self) -> String {
         let key = self.key.escape_debug(); // It may be a stranger's.
         note(&match self.grave {
             Grave::Dead => format!(
-                "the message `{key}` lies in `longshore.dead`: an executor refused it, or it came back too often"
+                "the message `{key}` went to `longshore.dead`: an executor refused it, or it came back too often"
             ),
             Grave::Unrouted => format!(
-                "the message `{key}` lies in `longshore.unrouted`: the broker has no such work queue"
+                "the message `{key}` went to `longshore.unrouted`: the broker had no such work queue"
             ),
         })
     }

@@ -34,7 +34,7 @@ impl Operator {
         }
     }
 
-    /// Nobody: the broker has done it by itself.
+    /// The broker, which has done it by itself. Whoever acts may call himself so, too: what was done says more.
     pub fn broker() -> Self {
         Self(Arc::from("broker"))
     }

@@ -3,6 +3,7 @@
 //! Only hints. The messages themselves lie where people read them, and the tasks are found in the store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -15,6 +16,10 @@ use crate::domain::{DeadLetter, Grave};
 
 /// Messages that lie here while one is being noted.
 pub(super) const CREDIT: Credit = 8;
+
+/// The pause after each that was noted: a flood of them (a work queue is missing, and thousands of tasks come) shall not become
+/// a flood of writes. What lies here too long goes: these are hints.
+const PACE: Duration = Duration::from_millis(50);
 
 /// Flags the task of each message, one after the other, until `background` stops.
 pub(super) async fn flag(house: Arc<House>, mut letters: Deliveries, background: Background) {
@@ -37,15 +42,20 @@ pub(super) async fn flag(house: Arc<House>, mut letters: Deliveries, background:
     }
 }
 
-/// Notes that the task of a message needs a look. Tries until the store is there: meanwhile more come, and the oldest go.
+/// Notes that the broker gave up a message about a task. Tries until the store is there: meanwhile more come, and the oldest go.
 async fn note(house: &House, letter: &DeadLetter) {
     let mut pauses = Pauses::new(&house.clock);
-    while let Err(error) = house.store.note_dead_letter(letter).await {
-        if !error.is_transient() {
-            tracing::warn!(task.id = %letter.task, error = %error, "A dead letter could not be noted: {}", letter.note());
-            return;
-        }
-        house.clock.sleep(pauses.next()).await;
+    loop {
+        let pause = match house.store.note_dead_letter(letter).await {
+            Ok(false) => return,
+            Ok(true) => return house.clock.sleep(PACE).await,
+            Err(error) if error.is_transient() => pauses.next(),
+            Err(error) => {
+                tracing::warn!(task.id = %letter.task, error = %error, "A dead letter could not be noted: {}", letter.note());
+                return;
+            }
+        };
+        house.clock.sleep(pause).await;
     }
 }
 

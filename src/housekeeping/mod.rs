@@ -1,7 +1,8 @@
 //! What time alone moves: due tasks, deadlines, schedules, executors that are gone, retention. It runs in every executor;
 //! the store lets each row be taken by one of them, so it moves by itself when a process dies.
 //!
-//! An executor is lost when its lease has ended. The broker's death notices (`deaths`) let that be found sooner.
+//! An executor is lost when its lease has ended. The broker's death notices (`deaths`) let that be found sooner. What the broker
+//! gave up on (`dead_letters`) is told of its task.
 
 mod dead_letters;
 mod deaths;
@@ -48,7 +49,7 @@ const PRUNE_INTERVAL: Duration = Duration::from_mins(1);
 pub struct HousekeepingParts {
     /// Where tasks live.
     pub store: Arc<dyn Store>,
-    /// What brings death notices.
+    /// What brings death notices and dead letters.
     pub broker: Arc<dyn Broker>,
     /// What it has to say.
     pub outgoing: Outgoing,

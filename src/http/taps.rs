@@ -79,12 +79,20 @@ fn away(detail: &str) -> Problem {
 
 pub(super) fn sse_event(seen: Seen) -> sse::Event {
     match seen {
-        Seen::Event { event, offset, .. } => {
+        Seen::Event {
+            event,
+            offset,
+            is_last,
+            ..
+        } => {
             let data = serde_json::to_string(&event.to_envelope()).unwrap_or_default();
-            sse::Event::default()
-                .id(offset.to_string())
-                .event(event.kind.as_str())
-                .data(data)
+            let told = sse::Event::default().event(event.kind.as_str()).data(data);
+            // Who lost the connection within a message has heard of the one before: all of it comes again.
+            if is_last {
+                told.id(offset.to_string())
+            } else {
+                told
+            }
         }
         Seen::Gap { missed } => sse::Event::default()
             .event("gap")

@@ -341,8 +341,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Operated, StoreError>;
 
     /// Notes in a task's history that the broker gave up a message about it, once for each task: whoever makes bad messages
-    /// shall not push out what operators have done. Nothing is noted of a task that is final, or not known.
-    async fn note_dead_letter(&self, letter: &DeadLetter) -> Result<(), StoreError>;
+    /// shall not push out what operators have done. Nothing is noted of a task that is final, or not known. Tells whether it was.
+    async fn note_dead_letter(&self, letter: &DeadLetter) -> Result<bool, StoreError>;
 
     /// What was done to a task by operators, and what the broker gave up on; the oldest first, at most `HISTORY_MAX` entries;
     /// nothing for a task that is not known.

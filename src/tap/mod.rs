@@ -21,10 +21,13 @@ pub enum Seen {
     Event {
         /// What.
         event: Box<Event>,
-        /// The exchange it was published to: which of the flows.
+        /// The exchange it was published to. By `longshore.announced` come two flows, and the event's source says which.
         exchange: String,
-        /// Its message's place in the history: read on from `offset + 1` to miss nothing.
+        /// Its message's place in the history. A message may hold many events.
         offset: u64,
+        /// Whether its message holds no other that comes after it and is wanted: read on from `offset + 1`. After any other
+        /// read on from `offset`, and see some again, to miss nothing.
+        is_last: bool,
     },
     /// Messages that are no longer kept.
     Gap {
@@ -116,14 +119,18 @@ impl Tap {
             }
             self.next_offset = Some(offset + 1);
             // What cannot be read is not ours: a tap shows events.
-            for event in parse_events(&delivery.body).unwrap_or_default() {
-                if self.filter.wants(&event) {
-                    self.seen.push_back(Seen::Event {
-                        event: Box::new(event),
-                        exchange: delivery.exchange.clone(),
-                        offset,
-                    });
-                }
+            let events = parse_events(&delivery.body).unwrap_or_default();
+            let mut wanted = events
+                .into_iter()
+                .filter(|event| self.filter.wants(event))
+                .peekable();
+            while let Some(event) = wanted.next() {
+                self.seen.push_back(Seen::Event {
+                    event: Box::new(event),
+                    exchange: delivery.exchange.clone(),
+                    offset,
+                    is_last: wanted.peek().is_none(),
+                });
             }
             delivery.ack();
         }

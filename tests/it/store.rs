@@ -180,6 +180,7 @@ store_contract! {
         a_cancel_by_an_operator_is_noted_and_any_other_is_not,
         a_history_is_bounded_and_goes_with_its_task,
         a_dead_letter_is_noted_once_for_each_task_and_never_of_a_final_one,
+        dead_letters_at_once_are_noted_once,
     }
     progressing {
         progress_is_stored_with_its_task,

@@ -1,8 +1,9 @@
 //! Taps: they see everything, take nothing away, and say what they missed.
 
+use jiff::Timestamp;
 use longshore::broker::embedded::HISTORY_LENGTH_MAX;
-use longshore::broker::{Content, Ingress, Message, Since};
-use longshore::domain::TaskState;
+use longshore::broker::{Broker, Content, Ingress, Message, Since};
+use longshore::domain::{TaskId, TaskState};
 use longshore::tap::{Filter, Seen, Tap};
 use serde_json::json;
 
@@ -56,6 +57,45 @@ async fn a_tap_reads_on_from_where_another_ended() {
         ("succeeded.default.echo".to_owned(), task)
     );
     world.stop([executor]).await;
+}
+
+/// Tells taps of three tasks in one message, whose ids are these.
+pub(crate) async fn announce_together(broker: &dyn Broker, tasks: [TaskId; 3]) {
+    let event = |task: TaskId| {
+        json!({
+            "specversion": "1.0", "id": task.to_string(), "source": "/longshore/web/x",
+            "type": "longshore.task.created", "subject": task.to_string(), "time": "2026-11-22T01:00:00Z",
+            "data": {"queue": "default", "action": "echo", "state": "ready", "attempt": 0},
+        })
+    };
+    let pack = Message {
+        ingress: Ingress::Announced,
+        key: "announced".to_owned(),
+        id: "pack".to_owned(),
+        content: Content::Batch,
+        body: serde_json::to_vec(&tasks.map(event)).unwrap(),
+    };
+    let published = broker.publish(vec![pack]).await;
+    assert!(published.iter().all(Result::is_ok), "{published:?}");
+}
+
+#[tokio::test]
+async fn the_last_event_of_a_message_says_so() {
+    let world = World::embedded().await;
+    let mut tap = world.tap().await;
+    let tasks = [1, 2, 3].map(|number| TaskId::new(Timestamp::UNIX_EPOCH, number));
+    announce_together(&*world.broker, tasks).await;
+    let mut seen = Vec::new();
+    for _ in tasks {
+        let Some(Seen::Event { event, is_last, .. }) = tap.next().await else {
+            panic!("an event")
+        };
+        seen.push((event.task, is_last));
+    }
+    let [one, two, three] = tasks;
+    assert_eq!(seen, [(one, false), (two, false), (three, true)]);
+    drop(tap);
+    world.stop([]).await;
 }
 
 #[tokio::test]

@@ -443,7 +443,7 @@ async fn a_signal_that_cannot_be_used_is_with_the_dead_and_the_right_one_is_hear
     let history = async || web.read(&path).await.1["entries"].clone();
     let noted = |entries: &Value| entries[0]["what"] == "dead-lettered";
     let entries = eventually("its task is flagged", history, noted).await;
-    let words = format!("the message `signal.{id}` lies in `longshore.dead`");
+    let words = format!("the message `signal.{id}` went to `longshore.dead`");
     let note = entries[0]["note"].as_str().unwrap();
     assert!(note.starts_with(&words), "{note}");
     let mut signal = example("signal");

@@ -20,7 +20,8 @@ if [ "$(id -u)" = 0 ]; then
 fi
 
 # What our connections would set for themselves. As docs/running.md has it for a role.
-settings='set plan_cache_mode = force_custom_plan; set jit = off; set client_min_messages = warning'
+settings="set plan_cache_mode = force_custom_plan; set jit = off; set client_min_messages = warning;"
+settings="$settings set statement_timeout = 20000; set idle_in_transaction_session_timeout = 20000"
 
 bouncer=
 end() {

@@ -154,17 +154,10 @@ impl Connections {
     /// `migrations` take no lock of their own.
     pub(super) async fn migrate(&self, migrations: &Migrator) -> Result<(), StoreError> {
         debug_assert!(!migrations.locking, "it would belong to the session");
-        let mut transaction = self.pool.begin().await.map_err(error::of)?;
-        sqlx::query("select pg_advisory_xact_lock($1)")
-            .bind(MIGRATION_LOCK)
-            .execute(&mut *transaction)
-            .await
-            .map_err(error::of)?;
-        migrations
-            .run_direct(None, &mut *transaction, false) // What `run` calls, whose future fits into no box.
-            .await
-            .map_err(error::of_migration)?;
-        transaction.commit().await.map_err(error::of)
+        let mut connection = self.connection().await?;
+        let migrated = migrated(&mut connection, migrations).await;
+        // However long it takes: a table may be large.
+        self.judged(connection, Ok(migrated))
     }
 
     /// The answer of a call; a connection that may be broken, or may still be busy with it, is not used again.
@@ -259,6 +252,22 @@ pub(super) fn quick(options: &PgConnectOptions) -> PgConnectOptions {
         ("enable_mergejoin", "off"),
         ("enable_material", "off"),
     ])
+}
+
+async fn migrated(connection: &mut PgConnection, migrations: &Migrator) -> Result<(), StoreError> {
+    let mut transaction = connection.begin().await.map_err(error::of)?;
+    sqlx::query("select pg_advisory_xact_lock($1)")
+        .bind(MIGRATION_LOCK)
+        .execute(&mut *transaction)
+        .await
+        .map_err(error::of)?;
+    // What `run` calls. It is no part of the promised interface; but of `run` the compiler says here that its `Acquire` is not
+    // general enough, for which `sqlx` has made it public.
+    migrations
+        .run_direct(None, &mut *transaction, false)
+        .await
+        .map_err(error::of_migration)?;
+    transaction.commit().await.map_err(error::of)
 }
 
 /// Connects once, so that a wrong address is told at once and not after retries.

@@ -21,10 +21,11 @@ where task = $1 and entry <= (select max(entry) from task_history where task = $
 const HISTORY: &str = "
 select task, at, what, who, note from task_history where task = $1 order by entry limit $2";
 
-/// Whether a message about it may be noted, and was not yet.
-const HAS_NO_LETTER: &str = "
-select not exists (select from task_history where task = $1 and what = $2)
-from task where id = $1 and finished_at is null for update";
+/// Whether a message about it is noted already.
+const HAS_LETTER: &str = "select exists (select from task_history where task = $1 and what = $2)";
+
+const LOCK_OPEN: &str =
+    "select true from task where id = $1 and finished_at is null for no key update";
 
 /// Appends an entry to the history of a task whose row is locked; the oldest go.
 pub(super) async fn enter(
@@ -52,22 +53,37 @@ pub(super) async fn enter(
 pub(super) async fn note_dead_letter(
     connection: &mut PgConnection,
     letter: &DeadLetter,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
+    // Many bad messages about one task shall lock nothing.
+    if has_letter(connection, letter).await? {
+        return Ok(false);
+    }
     let mut transaction = connection.begin().await.map_err(error::of)?;
-    let is_new: Option<bool> = sqlx::query_scalar(HAS_NO_LETTER)
+    let is_open: Option<bool> = sqlx::query_scalar(LOCK_OPEN)
         .bind(letter.task.as_uuid())
-        .bind(HistoryKind::DeadLettered.as_str())
         .fetch_optional(&mut *transaction)
         .await
         .map_err(error::of)?;
-    if is_new == Some(true) {
-        enter(
-            &mut transaction,
-            NewEntry::dead_letter(letter, &Operator::broker()),
-        )
-        .await?;
+    // Again: a statement does not see what was written while it waited for the lock.
+    let is_noted = is_open.is_some() && !has_letter(&mut transaction, letter).await?;
+    if is_noted {
+        let broker = Operator::broker();
+        enter(&mut transaction, NewEntry::dead_letter(letter, &broker)).await?;
     }
-    transaction.commit().await.map_err(error::of)
+    transaction.commit().await.map_err(error::of)?;
+    Ok(is_noted)
+}
+
+async fn has_letter(
+    connection: &mut PgConnection,
+    letter: &DeadLetter,
+) -> Result<bool, StoreError> {
+    sqlx::query_scalar(HAS_LETTER)
+        .bind(letter.task.as_uuid())
+        .bind(HistoryKind::DeadLettered.as_str())
+        .fetch_one(connection)
+        .await
+        .map_err(error::of)
 }
 
 /// As [`crate::store::Store::history`].

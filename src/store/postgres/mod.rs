@@ -461,7 +461,7 @@ impl Store for PostgresStore {
         call!(self.writers, operate::operate(task, verb, by))
     }
 
-    async fn note_dead_letter(&self, letter: &DeadLetter) -> Result<(), StoreError> {
+    async fn note_dead_letter(&self, letter: &DeadLetter) -> Result<bool, StoreError> {
         call!(self.writers, history::note_dead_letter(letter))
     }
 

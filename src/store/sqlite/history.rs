@@ -21,10 +21,10 @@ where task = ?1 and entry <= (select max(entry) from task_history where task = ?
 const HISTORY: &str = "
 select task, at, what, who, note from task_history where task = ?1 order by entry limit +?2";
 
-/// Whether a message about it may be noted, and was not yet.
-const HAS_NO_LETTER: &str = "
-select not exists (select 1 from task_history where task = ?1 and what = ?2)
-from task where id = ?1 and finished_at is null";
+/// Whether a message about it is noted already.
+const HAS_LETTER: &str = "select exists (select 1 from task_history where task = ?1 and what = ?2)";
+
+const IS_OPEN: &str = "select exists (select 1 from task where id = ?1 and finished_at is null)";
 
 /// Appends an entry to the history of a task; the oldest go.
 pub(super) async fn enter(
@@ -55,26 +55,44 @@ pub(super) async fn note_dead_letter(
     connection: &mut SqliteConnection,
     letter: &DeadLetter,
     now: Time,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
+    // Many bad messages about one task shall hold nobody up.
+    if has_letter(connection, letter).await? {
+        return Ok(false);
+    }
     let mut transaction = connection
         .begin_with("begin immediate")
         .await
         .map_err(error::of)?;
-    let is_new: Option<bool> = sqlx::query_scalar(HAS_NO_LETTER)
+    let is_open: bool = sqlx::query_scalar(IS_OPEN)
         .bind(letter.task.as_uuid())
-        .bind(HistoryKind::DeadLettered.as_str())
-        .fetch_optional(&mut *transaction)
+        .fetch_one(&mut *transaction)
         .await
         .map_err(error::of)?;
-    if is_new == Some(true) {
+    let is_noted = is_open && !has_letter(&mut transaction, letter).await?;
+    if is_noted {
+        let broker = Operator::broker();
         enter(
             &mut transaction,
-            NewEntry::dead_letter(letter, &Operator::broker()),
+            NewEntry::dead_letter(letter, &broker),
             now,
         )
         .await?;
     }
-    transaction.commit().await.map_err(error::of)
+    transaction.commit().await.map_err(error::of)?;
+    Ok(is_noted)
+}
+
+async fn has_letter(
+    connection: &mut SqliteConnection,
+    letter: &DeadLetter,
+) -> Result<bool, StoreError> {
+    sqlx::query_scalar(HAS_LETTER)
+        .bind(letter.task.as_uuid())
+        .bind(HistoryKind::DeadLettered.as_str())
+        .fetch_one(connection)
+        .await
+        .map_err(error::of)
 }
 
 /// As [`crate::store::Store::history`].

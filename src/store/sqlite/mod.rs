@@ -485,7 +485,7 @@ impl Store for SqliteStore {
         call!(self.writer, operate::operate(task, verb, by, self.now()))
     }
 
-    async fn note_dead_letter(&self, letter: &DeadLetter) -> Result<(), StoreError> {
+    async fn note_dead_letter(&self, letter: &DeadLetter) -> Result<bool, StoreError> {
         call!(self.writer, history::note_dead_letter(letter, self.now()))
     }
 

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-use longshore::domain::limits::CLAIM_EXPECTED;
 use serde_json::json;
 
+use super::was_brought;
 use crate::support::database::fresh_database;
 use crate::support::eventually::{eventually, fault_lasts};
 use crate::support::fleet::{Fleet, Process, Web};
@@ -87,9 +86,7 @@ impl Scene {
         for number in 0..TASKS_AFTER {
             let web = &self.webs[number % self.webs.len()];
             let task = web.run(&json!({"action": "echo", "input": number})).await;
-            let time = |name: &str| task[name].as_str().unwrap().parse::<Timestamp>().unwrap();
-            let waited = time("started_at").duration_since(time("created_at"));
-            in_time += usize::from(Duration::try_from(waited).unwrap() < CLAIM_EXPECTED);
+            in_time += usize::from(was_brought(&task));
         }
         assert!(in_time * 2 > TASKS_AFTER, "{in_time} of {TASKS_AFTER}");
     }

@@ -246,7 +246,7 @@ async fn announcement_that_nobody_could_be_brought_is_told_of_its_task() {
     let (_, why) = web.read(&format!("/v1/tasks/{id}/why")).await;
     let evidence = why["evidence"].as_array().unwrap();
     let last = evidence.last().unwrap().as_str().unwrap();
-    let words = "the message `created.bulk.echo` lies in `longshore.unrouted`: the broker has no such work queue";
+    let words = "the message `created.bulk.echo` went to `longshore.unrouted`: the broker had no such work queue";
     assert!(last.ends_with(words), "{last}");
     drop(executor);
 }

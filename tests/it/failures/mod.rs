@@ -15,6 +15,8 @@
 //! | a poison task | `poison::poison_task_that_kills_its_executor` |
 //! | input that cannot be used | `webs::payload_too_large_too_deep_nul_wrong_json_unknown_action_or_queue` |
 //! | stalled taps | `taps::stalled_tap_10_of_them_under_full_load` |
+//! | the exchange of taps | `taps::exchange_of_taps_is_missing` |
+//! | an announcement that nobody takes | `connections::announcement_that_nobody_could_be_brought_is_told_of_its_task` |
 //! | a work queue that is deleted | `connections::work_queue_deleted_under_its_consumers` |
 //! | the broker's memory | `brokers::broker_that_is_out_of_memory` |
 
@@ -25,3 +27,16 @@ mod poison;
 mod stores;
 mod taps;
 mod webs;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use longshore::domain::limits::CLAIM_EXPECTED;
+use serde_json::Value;
+
+/// Whether a task began before anybody would look for it in the store: its announcement has brought it.
+fn was_brought(task: &Value) -> bool {
+    let time = |name: &str| task[name].as_str().unwrap().parse::<Timestamp>().unwrap();
+    let waited = time("started_at").duration_since(time("created_at"));
+    Duration::try_from(waited).unwrap() < CLAIM_EXPECTED
+}

@@ -3,8 +3,9 @@
 use longshore::broker::Since;
 use longshore::tap::{Filter, Seen, Tap};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::was_brought;
 use crate::support::eventually::eventually;
 use crate::support::fleet::Fleet;
 use crate::support::load::{Clients, each_ran_once, under_load};
@@ -18,6 +19,9 @@ const TASKS: usize = 800;
 
 /// Tasks that are submitted in a second: more than a dev build can do beside other tests.
 const RATE: u32 = 1000;
+
+/// Tasks of which no tap is told.
+const TASKS_UNTOLD: usize = 20;
 
 /// Bytes of history that are kept: much less than is said.
 const HISTORY_BYTES: usize = 100_000;
@@ -76,4 +80,26 @@ async fn stalled_tap_10_of_them_under_full_load() {
     }
     drop((stalled, browser, executors));
     runtime.stop().await;
+}
+
+#[tokio::test]
+async fn exchange_of_taps_is_missing() {
+    let fleet = Fleet::begin().await;
+    let web = fleet.web("w1").await;
+    let executor = fleet.executor("x1", &[]).await;
+    web.run(&json!({"action": "echo"})).await;
+    let path = format!("exchanges/{}/longshore.announced", fleet.vhost.name);
+    fleet
+        .vhost
+        .rabbit
+        .call(Method::DELETE, &path, Value::Null)
+        .await;
+    let mut brought = 0;
+    for number in 0..TASKS_UNTOLD {
+        let task = web.run(&json!({"action": "echo", "input": number})).await;
+        brought += usize::from(was_brought(&task));
+    }
+    // While the channel is opened anew one may find none.
+    assert!(brought * 2 > TASKS_UNTOLD, "{brought} of {TASKS_UNTOLD}");
+    drop(executor);
 }

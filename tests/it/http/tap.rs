@@ -1,10 +1,13 @@
 //! Events as they happen: server-sent events.
 
+use jiff::Timestamp;
+use longshore::domain::TaskId;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
 use super::{Server, text};
 use crate::support::world::PATIENCE;
+use crate::taps::announce_together;
 
 /// A stream of server-sent events.
 pub(super) struct Events {
@@ -91,6 +94,33 @@ async fn a_listener_hears_of_each_task_and_resumes_where_it_was() {
     let mut from = Events::open(&server, &format!("?since={}", succeeded.id), None).await;
     assert_eq!(from.next().await.kind, "succeeded");
     drop((resumed, from));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_listener_that_was_cut_off_within_a_message_hears_all_of_it_again() {
+    let server = Server::start().await;
+    let mut events = Events::open(&server, "", None).await;
+    server.door.run(&json!({"action": "echo"})).await;
+    let (_, before) = (events.next().await, events.next().await);
+    let tasks = [1, 2, 3].map(|number| TaskId::new(Timestamp::UNIX_EPOCH, number));
+    announce_together(&*server.world.broker, tasks).await;
+    let first = events.next().await;
+    assert_eq!(first.id, "", "it is not the last of its message");
+    drop(events);
+    // As a browser does: it knows the last id that there was.
+    let mut resumed = Events::open(&server, "", Some(&before.id)).await;
+    let mut heard = Vec::new();
+    for _ in tasks {
+        heard.push(resumed.next().await);
+    }
+    let subjects: Vec<_> = heard
+        .iter()
+        .map(|seen| text(&seen.data, "subject"))
+        .collect();
+    assert_eq!(subjects, tasks.map(|task| task.to_string()));
+    assert!(!heard[2].id.is_empty());
+    drop(resumed);
     server.stop().await;
 }
 

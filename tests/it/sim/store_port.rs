@@ -449,7 +449,7 @@ impl Store for SimStore {
         self.read("operate", call).await
     }
 
-    async fn note_dead_letter(&self, letter: &DeadLetter) -> Result<(), StoreError> {
+    async fn note_dead_letter(&self, letter: &DeadLetter) -> Result<bool, StoreError> {
         self.read("note_dead_letter", self.store().note_dead_letter(letter))
             .await
     }

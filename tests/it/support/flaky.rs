@@ -379,7 +379,7 @@ impl Store for Flaky {
         self.pass("operate", self.store.operate(task, verb, by).await)
     }
 
-    async fn note_dead_letter(&self, letter: &DeadLetter) -> Result<(), StoreError> {
+    async fn note_dead_letter(&self, letter: &DeadLetter) -> Result<bool, StoreError> {
         let answer = self.store.note_dead_letter(letter).await;
         self.pass("note_dead_letter", answer)
     }

@@ -355,3 +355,17 @@ pub(crate) async fn a_dead_letter_is_noted_once_for_each_task_and_never_of_a_fin
         assert_eq!(world.store.history(task).await.unwrap(), []);
     }
 }
+
+pub(crate) async fn dead_letters_at_once_are_noted_once(world: &World) {
+    let task = world.ready(1).await[0];
+    let letter = DeadLetter {
+        task,
+        key: "created.default.echo".to_owned(),
+        grave: Grave::Dead,
+    };
+    let calls = (0..10).map(|_| world.store.note_dead_letter(&letter));
+    let answers = futures_util::future::join_all(calls).await;
+    let noted = answers.iter().filter(|answer| matches!(answer, Ok(true)));
+    assert_eq!(noted.count(), 1);
+    assert_eq!(world.store.history(task).await.unwrap().len(), 1);
+}

@@ -209,8 +209,8 @@ fn scenario(
         make_schedule(&fleet).await;
         // The violation is in the model.
         drop(Box::pin(live(&fleet, &specs, &foreign, victim)).await);
-        let seen = hub.crash().as_mut().unwrap().take_seen();
-        (outcome(&hub), seen)
+        let calls = hub.crash().as_mut().unwrap().take_seen();
+        (outcome(&hub), calls)
     })
 }
 
@@ -370,32 +370,32 @@ pub(super) fn dies_at_each(victim: &str, story: Story, points: &Points<'_>) {
         ..
     } = *points;
     let whole = |seed: u64| {
-        let (whole, seen) = story(seed, None, Moment::Before);
+        let (whole, made) = story(seed, None, Moment::Before);
         assert_eq!(complaint(victim, &whole), None, "with seed {seed}");
-        let found: BTreeSet<&str> = seen.iter().copied().collect();
+        let found: BTreeSet<&str> = made.iter().copied().collect();
         let has_all = methods.iter().all(|method| found.contains(method));
         let is_right = has_all && (!points.are_all || found.len() == methods.len());
-        is_right.then_some((seed, seen))
+        is_right.then_some((seed, made))
     };
     let seeds = points.seed..points.seed + SEEDS_MAX;
-    let Some((seed, seen)) = seeds.clone().find_map(whole) else {
+    let Some((seed, made)) = seeds.clone().find_map(whole) else {
         panic!("{victim} makes the calls {methods:?} with none of the seeds {seeds:?}")
     };
     let moments = [Moment::Before, Moment::After];
-    let deaths: Vec<_> = (0..seen.len())
-        .filter(|point| methods.contains(&seen[*point]))
+    let deaths: Vec<_> = (0..made.len())
+        .filter(|point| methods.contains(&made[*point]))
         .flat_map(|point| moments.map(|moment| (point, moment)))
         .collect();
-    let (calls, all) = (seen.len(), deaths.len());
-    assert!(all >= 2 * points_min, "{all}: {seen:?}");
+    let (calls, all) = (made.len(), deaths.len());
+    assert!(all >= 2 * points_min, "{all}: {made:?}");
     eprintln!("{victim}: {calls} calls, {all} deaths, with seed {seed}");
     let complaints = spread(&deaths, |(point, moment)| {
-        let count = seen[..=*point]
+        let count = made[..=*point]
             .iter()
-            .filter(|method| **method == seen[*point]);
-        let name = format!("{victim}: {} #{} ({moment:?})", seen[*point], count.count());
+            .filter(|method| **method == made[*point]);
+        let name = format!("{victim}: {} #{} ({moment:?})", made[*point], count.count());
         let (outcome, met) = story(seed, Some(*point), *moment);
-        assert_eq!(met[..=*point], seen[..=*point], "{name} is another point");
+        assert_eq!(met[..=*point], made[..=*point], "{name} is another point");
         complaint(&name, &outcome)
     });
     let complaints: Vec<_> = complaints.into_iter().flatten().collect();

@@ -153,8 +153,8 @@ fn story(seed: u64, point: Option<usize>, moment: Moment) -> (Outcome, Vec<&'sta
         specs.extend(suspected);
         // The violation is in the model.
         drop(Box::pin(live(&fleet, &specs, &sagas)).await);
-        let seen = hub.crash().as_mut().unwrap().take_seen();
-        (outcome(&hub), seen)
+        let calls = hub.crash().as_mut().unwrap().take_seen();
+        (outcome(&hub), calls)
     })
 }
 

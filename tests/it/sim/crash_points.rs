@@ -355,7 +355,7 @@ pub(super) struct Points<'a> {
     /// Whether it makes no others.
     pub(super) are_all: bool,
     /// Less than there are today: far fewer would mean that calls go past the points.
-    pub(super) points_min: usize,
+    pub(super) count_min: usize,
 }
 
 /// Lets the victim of a story die at each of its calls that is a point.
@@ -365,9 +365,7 @@ pub(super) struct Points<'a> {
 )]
 pub(super) fn dies_at_each(victim: &str, story: Story, points: &Points<'_>) {
     let Points {
-        methods,
-        points_min,
-        ..
+        methods, count_min, ..
     } = *points;
     let whole = |seed: u64| {
         let (whole, made) = story(seed, None, Moment::Before);
@@ -387,7 +385,7 @@ pub(super) fn dies_at_each(victim: &str, story: Story, points: &Points<'_>) {
         .flat_map(|point| moments.map(|moment| (point, moment)))
         .collect();
     let (calls, all) = (made.len(), deaths.len());
-    assert!(all >= 2 * points_min, "{all}: {made:?}");
+    assert!(all >= 2 * count_min, "{all}: {made:?}");
     eprintln!("{victim}: {calls} calls, {all} deaths, with seed {seed}");
     let complaints = spread(&deaths, |(point, moment)| {
         let count = made[..=*point]
@@ -440,7 +438,7 @@ fn an_executor_may_die_at_any_call_of_store_or_broker() {
         seed: EXECUTOR_SEED,
         methods: &methods,
         are_all: true,
-        points_min: 60,
+        count_min: 60,
     };
     dies_at_each(EXECUTOR, story, &points);
 }
@@ -455,7 +453,7 @@ fn a_web_server_may_die_at_any_call_of_store_or_broker() {
         seed: WEB_SEED,
         methods: &methods,
         are_all: true,
-        points_min: 20,
+        count_min: 20,
     };
     dies_at_each(WEB, story, &points);
 }

@@ -192,7 +192,7 @@ fn an_executor_may_die_at_what_it_seldom_does() {
         seed: SEED,
         methods: &methods,
         are_all: false,
-        points_min: 16,
+        count_min: 16,
     };
     dies_at_each(VICTIM, story, &points);
 }

@@ -391,12 +391,11 @@ async fn a_long_task_gives_its_delivery_back_and_the_other_slots_go_on() {
     for task in [long, second, third] {
         assert_eq!(world.ended(task).await.state, TaskState::Succeeded);
     }
-    // The third stayed with the broker until there was room: nobody took it and had to let it go. Of the naps one may be: a busy
-    // machine is a second late in hurried time, and who was lent a short task ahead waits for its slot no longer.
+    // The third stayed with the broker until there was room: nobody took it and had to let it go.
     let mut ended = 0;
     while ended < 3 {
         let (event, _) = next_event(&mut tap).await;
-        assert_ne!(event, "released.default.gate");
+        assert!(!event.starts_with("released"), "{event}");
         ended += usize::from(event == "succeeded.default.gate");
     }
     world.stop([executor]).await;

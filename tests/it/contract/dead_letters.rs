@@ -31,12 +31,6 @@ pub(crate) async fn an_announcement_for_no_queue_is_kept(bench: &impl Bench) {
     )
     .await;
     is_left(bench, UNROUTED, 1).await;
-    let mut flags = bench.broker().consume(Source::Flags, 9).await.unwrap();
-    let flag = next(&mut flags).await;
-    let was_for = Ingress::Tasks.exchange();
-    assert_eq!(
-        (flag.exchange.as_str(), body(&flag).as_str()),
-        (was_for, "a")
-    );
+    assert_eq!(flagged(bench).await, [Ingress::Tasks.exchange(), "a"]);
     is_left(bench, &default_queue(), 0).await;
 }

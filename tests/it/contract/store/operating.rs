@@ -357,15 +357,22 @@ pub(crate) async fn a_dead_letter_is_noted_once_for_each_task_and_never_of_a_fin
 }
 
 pub(crate) async fn dead_letters_at_once_are_noted_once(world: &World) {
-    let task = world.ready(1).await[0];
-    let letter = DeadLetter {
+    // So many that every connection of the store is open for most of them, and has one of the same task.
+    let tasks = world.ready(40).await;
+    let letter = |task| DeadLetter {
         task,
         key: "created.default.echo".to_owned(),
         grave: Grave::Dead,
     };
-    let calls = (0..10).map(|_| world.store.note_dead_letter(&letter));
+    let letters: Vec<DeadLetter> = tasks
+        .iter()
+        .flat_map(|task| vec![letter(*task); 6])
+        .collect();
+    let calls = letters.iter().map(|one| world.store.note_dead_letter(one));
     let answers = futures_util::future::join_all(calls).await;
     let noted = answers.iter().filter(|answer| matches!(answer, Ok(true)));
-    assert_eq!(noted.count(), 1);
-    assert_eq!(world.store.history(task).await.unwrap().len(), 1);
+    assert_eq!(noted.count(), tasks.len());
+    for task in tasks {
+        assert_eq!(world.store.history(task).await.unwrap().len(), 1);
+    }
 }

@@ -11,7 +11,8 @@ use tokio::sync::Semaphore;
 use crate::support::eventually::eventually;
 use crate::support::world::{World, next_event, submission};
 
-/// The registry of `world` with an action that says `words` words as fast as it can, and waits at the door before it ends.
+/// The registry of `world` with an action that says a word, waits at the door, says the rest of its `words` words as fast as it
+/// can, and waits at the door before it ends.
 fn talking(world: &World, words: u64, door: &Arc<Semaphore>) -> Registry {
     let door = Arc::clone(door);
     world
@@ -21,6 +22,9 @@ fn talking(world: &World, words: u64, door: &Arc<Semaphore>) -> Registry {
             async move {
                 for done in 1..=words {
                     context.progress(done, words, format!("word {done}")).await;
+                    if done == 1 {
+                        door.acquire().await?.forget();
+                    }
                 }
                 door.acquire().await?.forget();
                 Ok::<_, Failure>(input)
@@ -31,7 +35,7 @@ fn talking(world: &World, words: u64, door: &Arc<Semaphore>) -> Registry {
 #[tokio::test]
 async fn progress_is_seen_while_the_task_runs_the_last_word_within_the_interval() {
     let world = World::hurried().await;
-    let door = Arc::new(Semaphore::new(0));
+    let door = Arc::new(Semaphore::new(1));
     let registry = talking(&world, 500, &door);
     let executor = world.executor_with(registry, &[("default", 1)]).await;
     let task = world.submit(submission("talk", &json!(null))).await;
@@ -53,21 +57,27 @@ async fn progress_is_seen_while_the_task_runs_the_last_word_within_the_interval(
 #[tokio::test]
 async fn the_first_word_and_the_last_are_stored_and_few_between_them() {
     let world = World::embedded().await;
-    let door = Arc::new(Semaphore::new(1));
+    let door = Arc::new(Semaphore::new(0));
     let registry = talking(&world, 1000, &door);
     let executor = world.executor_with(registry, &[("default", 1)]).await;
     let mut tap = world.tap().await;
-    let ended = world.run(submission("talk", &json!(null))).await;
-    assert_eq!(ended.progress.map(|said| said.done), Some(1000));
-    let mut heard = Vec::new();
+    let task = world.submit(submission("talk", &json!(null))).await;
+    let (mut heard, mut told) = (Vec::new(), 0);
     loop {
         let (key, _) = next_event(&mut tap).await;
         heard.push(key.split('.').next().unwrap().to_owned());
-        if heard.last().is_some_and(|kind| kind == "succeeded") {
-            break;
+        match heard.last().map(String::as_str) {
+            Some("progressed") => told += 1,
+            Some("succeeded") => break,
+            _ => continue,
+        }
+        if told == 1 {
+            // At once: the action has said no other word yet, and has not ended.
+            door.add_permits(2);
         }
     }
-    let told = heard.iter().filter(|kind| *kind == "progressed").count();
+    let ended = world.ended(task).await;
+    assert_eq!(ended.progress.map(|said| said.done), Some(1000));
     assert!((2..20).contains(&told), "{heard:?}");
     assert_eq!(
         heard[heard.len() - 2],
@@ -83,7 +93,7 @@ async fn a_word_whose_storing_was_not_answered_is_stored_again() {
     for _ in 0..3 {
         flaky.lose("note_progress");
     }
-    let door = Arc::new(Semaphore::new(1));
+    let door = Arc::new(Semaphore::new(2));
     let registry = talking(&world, 10, &door);
     let executor = world.executor_with(registry, &[("default", 1)]).await;
     let ended = world.run(submission("talk", &json!(null))).await;

@@ -364,14 +364,16 @@ async fn a_task_whose_action_is_not_known_here_waits_for_an_executor_that_knows_
 
 #[tokio::test]
 async fn a_long_task_gives_its_delivery_back_and_the_other_slots_go_on() {
-    let world = World::hurried().await;
+    let (world, clock) = World::pushed().await;
     let mut tap = world.tap().await;
     let executor = world.executor(2).await;
     let long = world.submit(gate()).await;
     world.wait_at_gate(1).await;
-    // A minute on this clock is 0.6 s: the long task is acknowledged meanwhile, and the credit is one less.
+    // More than the minute after which the long task is acknowledged: the credit is one less.
+    clock.push(Duration::from_secs(61));
     for number in 0..40 {
-        let nap = submission("sleep", &json!({"seconds": 3}));
+        // Long enough that nothing is lent ahead.
+        let nap = submission("sleep", &json!({"seconds": 0.06}));
         assert_eq!(world.run(nap).await.state, TaskState::Succeeded, "{number}");
     }
     let lent = async || world.broker.lent("longshore.work.default");

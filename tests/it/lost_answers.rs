@@ -18,9 +18,10 @@ use longshore::store::{Store, StoreAddress};
 use serde_json::json;
 use tokio::sync::watch;
 
+use crate::support::clock::Hurried;
 use crate::support::eventually::eventually;
 use crate::support::flaky::Flaky;
-use crate::support::world::{Hurried, PATIENCE, World, error, gate, next_event, submission};
+use crate::support::world::{PATIENCE, World, error, gate, next_event, submission};
 
 #[tokio::test]
 async fn a_claim_whose_answer_is_lost_runs_once() {

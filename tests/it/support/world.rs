@@ -9,7 +9,7 @@ use longshore::background::Background;
 use longshore::broker::embedded::EmbeddedBroker;
 use longshore::broker::{Broker, Since};
 use longshore::client::{Client, ClientSettings, Waited};
-use longshore::clock::{Clock, Sleep, SystemClock};
+use longshore::clock::{Clock, SystemClock};
 use longshore::domain::{
     ActionName, ExecutorName, Failure, NewSignal, Payload, PayloadLimits, QueueName, SignalName,
     Slots, Submission, Task, TaskId,
@@ -21,6 +21,7 @@ use longshore::tap::{Filter, Seen, Tap};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+use super::clock::{Hurried, Pushed};
 use super::flaky::Flaky;
 
 /// How long any task of a test may take on a busy machine.
@@ -47,6 +48,13 @@ impl World {
     /// Embedded, where an hour takes 36 seconds.
     pub(crate) async fn hurried() -> Self {
         Self::with_clock(Arc::new(Hurried(SystemClock::shared()))).await
+    }
+
+    /// Embedded, where time passes as on the machine and may be pushed forward.
+    pub(crate) async fn pushed() -> (Self, Arc<Pushed>) {
+        let clock = Pushed::new();
+        let as_clock: Arc<dyn Clock> = Arc::<Pushed>::clone(&clock);
+        (Self::with_clock(as_clock).await, clock)
     }
 
     /// Embedded, on a store whose answers may get lost.
@@ -260,27 +268,5 @@ pub(crate) async fn next_event(tap: &mut Tap) -> (String, TaskId) {
     {
         Seen::Event { event, .. } => (event.filter_key(), event.task),
         Seen::Gap { missed } => panic!("{missed} messages are missing"),
-    }
-}
-
-/// A clock on which waiting takes a hundredth of the time.
-#[derive(Debug)]
-pub(crate) struct Hurried(pub(crate) Arc<dyn Clock>);
-
-impl Clock for Hurried {
-    fn now(&self) -> jiff::Timestamp {
-        self.0.now()
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.0.monotonic() * 100
-    }
-
-    fn sleep(&self, duration: Duration) -> Sleep {
-        self.0.sleep(duration / 100)
-    }
-
-    fn random(&self) -> u128 {
-        self.0.random()
     }
 }

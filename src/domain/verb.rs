@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::limits::{HISTORY_NOTE_BYTES_MAX, OPERATOR_BYTES_MAX};
-use super::{IdError, OriginToken, Payload, TaskEvent, TaskId, TaskState, Transition};
+use super::{IdError, OriginToken, Payload, StepName, TaskEvent, TaskId, TaskState, Transition};
 
 /// Who acts on a task, as it is said: `ann@crane-7`. Nobody has proven it. From 1 to [`OPERATOR_BYTES_MAX`] bytes
 /// without control characters.
@@ -113,6 +113,15 @@ pub enum VerbError {
     /// Nothing is known to skip.
     #[error("no step of the task failed, and it is no step of another: resume or abandon it")]
     NoStep,
+    /// The error names a step that cannot be skipped: it was not stored, or has ended well.
+    #[error(
+        "the error of the task names the step `{step}`, which is not stored as failed, so there is nothing to skip: resume or \
+         abandon it"
+    )]
+    NoFailedStep {
+        /// The step that the error names.
+        step: StepName,
+    },
 }
 
 /// Which verb, without what belongs to it.
@@ -204,7 +213,7 @@ impl VerbError {
     /// What to do about it, for people.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NoStep => None,
+            Self::NoStep | Self::NoFailedStep { .. } => None,
             Self::State { state, verb } => match (verb, state) {
                 (_, TaskState::Succeeded) => Some("submit a new task to run it again"),
                 (VerbKind::Retry, _) => {

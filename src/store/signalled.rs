@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::row::name;
 use super::{Signalled, StoreError};
-use crate::domain::{ExecutorId, NewSignal, TaskFacts, TaskId, TaskState};
+use crate::domain::{ExecutorId, IdempotencyKey, NewSignal, TaskFacts, TaskId, TaskState};
 
 /// A task that signals are for.
 #[derive(Debug, sqlx::FromRow)]
@@ -23,6 +23,8 @@ pub(super) struct Stored {
     waiting: HashMap<Uuid, i64>,
     /// How many of a task may wait.
     max: i64,
+    /// Keys that were stored before, by task; looked up only where some may be refused for want of room.
+    known: HashSet<(Uuid, String)>,
     /// The keys that were stored now, by task.
     keys: HashSet<(Uuid, String)>,
     /// The signals of a batch that were let in, in its order.
@@ -45,9 +47,22 @@ impl Stored {
             receivers: known,
             waiting: waiting.into_iter().collect(),
             max: max.into(),
+            known: HashSet::new(),
             keys: HashSet::new(),
             admitted: Vec::new(),
         })
+    }
+
+    /// Whether some of `signals` may find no room: then it matters which keys are known, because what is known needs none.
+    pub(super) fn is_crowded(&self, signals: &[NewSignal]) -> bool {
+        let coming = i64::try_from(signals.len()).unwrap_or(i64::MAX);
+        let most = self.waiting.values().max().copied().unwrap_or(0);
+        most.saturating_add(coming) > self.max
+    }
+
+    /// These keys were stored before.
+    pub(super) fn know(&mut self, keys: Vec<(Uuid, String)>) {
+        self.known = keys.into_iter().collect();
     }
 
     /// Whether the next signal of the batch is to be stored.
@@ -57,11 +72,14 @@ impl Stored {
             .receivers
             .get(&task)
             .is_some_and(|(state, _)| !state.is_final());
+        let is_known = (signal.key.as_ref())
+            .is_some_and(|key| self.known.contains(&(task, key.as_str().to_owned())));
         let waiting = self.waiting.entry(task).or_default();
-        let is_admitted = is_open && *waiting < self.max;
-        if is_admitted {
+        let has_room = *waiting < self.max;
+        if is_open && has_room && !is_known {
             *waiting += 1;
         }
+        let is_admitted = is_open && (has_room || is_known);
         self.admitted.push(is_admitted);
         is_admitted
     }
@@ -82,6 +100,12 @@ impl Stored {
             .filter_map(|(task, key)| Some((task, key?)));
         self.keys = keys.collect();
     }
+}
+
+/// The keys of a batch.
+pub(super) fn keys(signals: &[NewSignal]) -> Vec<&str> {
+    let keys = signals.iter().filter_map(|signal| signal.key.as_ref());
+    keys.map(IdempotencyKey::as_str).collect()
 }
 
 /// The answers of a batch, in its order.

@@ -81,11 +81,16 @@ pub(super) fn plan(verb: &Verb, found: &FoundRow) -> Result<Result<Plan, Operate
     })))
 }
 
-/// What skipping makes of the task that was `found`, of which no step failed: as a step of its parent it ends with `output`.
+/// What skipping makes of the task that was `found`, of which no step is stored as failed: as a step of its parent it ends with
+/// `output`. Not if its error names a step: then the rest of its code was never meant to be left out.
 pub(super) fn skipped_itself(
     found: &FoundRow,
+    named: Option<StepName>,
     output: &Payload,
 ) -> Result<Result<Move, Operated>, StoreError> {
+    if let Some(step) = named {
+        return Ok(Err(Operated::Refused(VerbError::NoFailedStep { step })));
+    }
     if found.fan_out.is_none() {
         return Ok(Err(Operated::Refused(VerbError::NoStep)));
     }

@@ -12,7 +12,7 @@ use longshore::domain::{
 use longshore::store::{Operated, Signalled};
 use serde_json::{Value, json};
 
-use crate::contract::store;
+use crate::support::both_stores::on_both_stores;
 use crate::support::eventually::eventually;
 use crate::support::world::{World, next_event, submission};
 
@@ -28,31 +28,6 @@ impl Counter {
     fn so_far(&self) -> u32 {
         self.0.load(Ordering::SeqCst)
     }
-}
-
-/// Runs a test on each store.
-macro_rules! on_both_stores {
-    ($($(#[$attribute:meta])* $test:ident,)+) => {
-        mod postgres {
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $test() {
-                    let world = super::store::World::postgres().await;
-                    super::$test(super::World::unhurried(Arc::clone(&world.store)).await).await;
-                }
-            )+
-            use std::sync::Arc;
-        }
-
-        mod sqlite {
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $test() {
-                    super::$test(super::World::embedded().await).await;
-                }
-            )+
-        }
-    };
 }
 
 on_both_stores! {
@@ -434,31 +409,51 @@ async fn the_first_failure_ends_a_join_and_cancels_the_others(world: World) {
 async fn what_is_below_a_task_that_ends_is_cancelled_unless_it_outlives_it(world: World) {
     let registry = world
         .registry()
+        .with_fn("endless", |context: Context, (): ()| async move {
+            context.stopped().await;
+            Err::<(), _>(Failure::fatal("it was stopped"))
+        })
         .with_fn("leave", |context: Context, (): ()| async move {
-            context.spawn(submission("gate", &nothing())).await?;
-            let stays = submission("gate", &json!("stays")).outliving_parent();
-            context.spawn(stays).await?;
-            Ok(())
+            let later = |input: &str| Submission {
+                run_at: Some(jiff::Timestamp::now() + Duration::from_hours(1)),
+                ..submission("echo", &json!(input))
+            };
+            context.spawn(submission("endless", &nothing())).await?;
+            context.spawn(later("waits")).await?;
+            context.spawn(later("stays").outliving_parent()).await?;
+            context.wait_for::<()>("leave").await
         });
-    let executor = world.executor_with(registry, &[("default", 1)]).await;
-    let parent = world.run(submission("leave", &nothing())).await;
-    let tree = world.client.tree(parent.id).await.unwrap().tasks;
-    let of = |input: &str| {
+    let executor = world.executor_with(registry, &[("default", 2)]).await;
+    let parent = world.submit(submission("leave", &nothing())).await;
+    eventually(
+        "the endless one runs",
+        async || world.client.tree(parent).await.unwrap().tasks,
+        |tree| {
+            tree.iter()
+                .any(|task| task.action.as_str() == "endless" && task.state == TaskState::Running)
+        },
+    )
+    .await;
+    let heard = world.signal(parent, "leave", &nothing()).await;
+    assert!(matches!(heard, Signalled::Stored { .. }), "{heard:?}");
+    assert_eq!(world.ended(parent).await.state, TaskState::Succeeded);
+    let tree = world.client.tree(parent).await.unwrap().tasks;
+    let of = |input: Value| {
         tree.iter()
-            .find(|task| task.input.as_str() == input)
+            .find(|task| task.id != parent && task.input.decode::<Value>().unwrap() == input)
             .unwrap()
             .id
     };
-    let cancelled = of("null");
-    // One of the two may have begun: it is let through.
-    world.gate.add_permits(1);
-    let cancelled = world.ended(cancelled).await;
-    let stays = of("\"stays\"");
-    world.gate.add_permits(1);
-    assert_eq!(world.ended(stays).await.state, TaskState::Succeeded);
-    if cancelled.state == TaskState::Cancelled {
+    for task in [of(nothing()), of(json!("waits"))] {
+        let cancelled = world.ended(task).await;
+        assert_eq!(cancelled.state, TaskState::Cancelled, "{cancelled:?}");
         assert_eq!(cancelled.error.unwrap().message, "its parent has ended");
     }
+    // What the parent has left behind was looked through: the others were found.
+    assert_eq!(
+        world.client.task(of(json!("stays"))).await.unwrap().state,
+        TaskState::Scheduled
+    );
     audited(world, executor).await;
 }
 

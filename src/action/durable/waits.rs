@@ -132,16 +132,18 @@ impl Context {
                 let (signal, mut asked) = (signal?, asked);
                 let (mut until, mut passed) = (None, 0);
                 loop {
-                    let (payload, ends_at) = wait_for(&asked, &signal, (limit, until)).await?;
-                    let is_expired = payload.is_none();
-                    match decode(&asked, payload) {
+                    let heard = wait_for(&asked, &signal, (limit, until)).await?;
+                    let is_expired = heard.payload.is_none();
+                    match decode(&asked, heard.payload) {
                         Err(failure) if !is_expired => {
-                            let line =
-                                format!("-- a signal is passed over: {} --", failure.message);
-                            context.log(line).await;
+                            if heard.is_news {
+                                let line =
+                                    format!("-- a signal is passed over: {} --", failure.message);
+                                context.log(line).await;
+                            }
                             passed += 1;
                             asked = asked.again(passed)?;
-                            until = ends_at;
+                            until = heard.until;
                         }
                         decoded => return decoded,
                     }
@@ -151,19 +153,33 @@ impl Context {
     }
 }
 
-/// The payload of the next signal, and until when was waited for it. The time is `until`, if the wait has begun with
-/// another signal, and else so long from now.
+/// What a wait for a signal has heard.
+struct Heard {
+    /// The payload of the signal; `None` when the time was over.
+    payload: Option<Payload>,
+    /// Until when was waited for it, as far as is known.
+    until: Option<Timestamp>,
+    /// Whether this attempt has heard it first.
+    is_news: bool,
+}
+
+/// Waits for the next signal. The time is `until`, if the wait has begun with another signal, and else so long from now.
 async fn wait_for(
     asked: &Asked,
     signal: &SignalName,
     (limit, until): (Option<Duration>, Option<Timestamp>),
-) -> Result<(Option<Payload>, Option<Timestamp>), Failure> {
+) -> Result<Heard, Failure> {
+    let heard = |payload, until, is_news| Heard {
+        payload,
+        until,
+        is_news,
+    };
     let journal = asked.journal();
     let until = match asked.find().await? {
         Found::Ended(StepOutcome::Done(payload) | StepOutcome::Skipped(payload)) => {
-            return Ok((Some(payload), until));
+            return Ok(heard(Some(payload), until, false));
         }
-        Found::Ended(StepOutcome::Expired) => return Ok((None, until)),
+        Found::Ended(StepOutcome::Expired) => return Ok(heard(None, until, false)),
         Found::Ended(StepOutcome::Failed(failure)) => return Err(asked.failed(failure)),
         Found::Begun { due_at, .. } => Some(due_at),
         Found::New => {
@@ -184,12 +200,12 @@ async fn wait_for(
         let taken = journal.asking(taking).await;
         if let Some(payload) = taken {
             journal.turn(place).await;
-            return Ok((Some(payload), until));
+            return Ok(heard(Some(payload), until, true));
         }
         journal.give_back(place);
         if until.is_some_and(|until| until <= journal.host().now()) {
             asked.end(StepOutcome::Expired).await;
-            return Ok((None, until));
+            return Ok(heard(None, until, true));
         }
         let outside = Outside {
             until,

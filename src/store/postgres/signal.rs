@@ -9,7 +9,7 @@ use crate::domain::{ExecutorId, IdempotencyKey, NewSignal, TaskEvent, TaskFacts,
 use crate::store::change::{RUNNING, Step, attempt, owner};
 use crate::store::durable_row::TookRow;
 use crate::store::row::{FactsRow, facts_columns, facts_of_changed};
-use crate::store::signalled::{Receiver, Stored, signalled};
+use crate::store::signalled::{Receiver, Stored, keys, signalled};
 use crate::store::{Signalled, StoreError, TakeSignal, TookSignal};
 
 const RECEIVERS: &str = "
@@ -17,6 +17,9 @@ select id, state, executor from task where id = any($1) order by id for update";
 
 const WAITING: &str = "
 select task, count(*) from signal where task = any($1) and step is null group by task";
+
+const KNOWN: &str = "
+select task, key from signal where task = any($1) and key = any($2)";
 
 /// In the order in which they came.
 const STORE: &str = "
@@ -110,6 +113,15 @@ pub(super) async fn signal(
         .await
         .map_err(error::of)?;
     let mut stored = Stored::new(receivers, waiting, SIGNALS_MAX)?;
+    if stored.is_crowded(signals) {
+        let known = sqlx::query_as(KNOWN)
+            .bind(&tasks)
+            .bind(keys(signals))
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(error::of)?;
+        stored.know(known);
+    }
     let taken: Vec<&NewSignal> = signals.iter().filter(|one| stored.admits(one)).collect();
     let rows: Vec<(Uuid, Option<String>)> = sqlx::query_as(STORE)
         .bind(

@@ -77,7 +77,7 @@ pub(super) async fn operate(
             match verb {
                 Verb::Skip { output } => {
                     if !skip_step(&mut transaction, task, failed.as_ref(), output).await? {
-                        step = match skipped_itself(&found, output)? {
+                        step = match skipped_itself(&found, failed, output)? {
                             Ok(step) => step,
                             Err(answer) => return Ok(answer),
                         };

@@ -11,7 +11,7 @@ use crate::domain::{ExecutorId, IdempotencyKey, NewSignal, TaskEvent, TaskFacts,
 use crate::store::change::{RUNNING, Step, attempt, owner};
 use crate::store::durable_row::TookRow;
 use crate::store::row::{FactsRow, facts_columns, facts_of_changed, text};
-use crate::store::signalled::{Receiver, Stored, signalled};
+use crate::store::signalled::{Receiver, Stored, keys, signalled};
 use crate::store::time::Time;
 use crate::store::{Signalled, StoreError, TakeSignal, TookSignal};
 
@@ -21,6 +21,10 @@ select id, state, executor from task where id in (select unhex(value) from json_
 const WAITING: &str = "
 select task, count(*) from signal
 where task in (select unhex(value) from json_each(?1)) and step is null group by task";
+
+const KNOWN: &str = "
+select task, key from signal
+where task in (select unhex(value) from json_each(?1)) and key in (select value from json_each(?2))";
 
 /// In the order in which they came.
 const STORE: &str = "
@@ -108,6 +112,15 @@ pub(super) async fn signal(
         .await
         .map_err(error::of)?;
     let mut stored = Stored::new(receivers, waiting, SIGNALS_MAX)?;
+    if stored.is_crowded(signals) {
+        let known = sqlx::query_as(KNOWN)
+            .bind(text(&tasks))
+            .bind(text(&keys(signals)))
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(error::of)?;
+        stored.know(known);
+    }
     let taken: Vec<&NewSignal> = signals.iter().filter(|one| stored.admits(one)).collect();
     let batch: Vec<_> = taken
         .iter()

@@ -1,5 +1,6 @@
 //! What tests are built from.
 
+pub(crate) mod both_stores;
 pub(crate) mod clock;
 pub(crate) mod database;
 pub(crate) mod eventually;

@@ -129,9 +129,10 @@ pub(crate) async fn a_signal_that_nobody_can_take_is_not_stored(world: &World) {
     let late = Signalled::Final(TaskState::Succeeded);
     assert_eq!(send(world, done, "go", None).await, late);
     let task = world.submit_one(echo()).await;
-    let many: Vec<NewSignal> = (0..=SIGNALS_MAX)
+    let mut many: Vec<NewSignal> = (0..=SIGNALS_MAX)
         .map(|_| signal(task, "go", None))
         .collect();
+    many[0] = signal(task, "go", Some("first"));
     let answers = world.store.signal(&many).await.unwrap();
     let (last, stored) = answers.split_last().unwrap();
     assert!(
@@ -141,4 +142,11 @@ pub(crate) async fn a_signal_that_nobody_can_take_is_not_stored(world: &World) {
     );
     assert_eq!(*last, Signalled::Full);
     assert_eq!(send(world, task, "go", None).await, Signalled::Full);
+    // One that is sent again needs no room.
+    let again = [
+        signal(task, "go", Some("first")),
+        signal(task, "go", Some("second")),
+    ];
+    let answers = world.store.signal(&again).await.unwrap();
+    assert_eq!(answers, [Signalled::Known, Signalled::Full]);
 }

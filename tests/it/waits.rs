@@ -1,0 +1,102 @@
+//! Waits for several things at once, and for signals whose payload is wrong.
+
+use std::time::Duration;
+
+use longshore::action::{Context, Registry};
+use longshore::domain::{Failure, TaskId, TaskState};
+use longshore::store::Signalled;
+use serde_json::{Value, json};
+
+use crate::support::both_stores::on_both_stores;
+use crate::support::eventually::eventually;
+use crate::support::world::{World, submission};
+
+on_both_stores! {
+    a_time_and_a_signal_are_waited_for_at_once_without_a_slot,
+    a_signal_that_does_not_fit_is_passed_over_and_told_of_once,
+}
+
+async fn suspended(world: &World, task: TaskId) {
+    eventually(
+        "it is suspended",
+        async || world.client.task(task).await.unwrap(),
+        |task| task.state == TaskState::Suspended,
+    )
+    .await;
+}
+
+async fn output(world: &World, task: TaskId) -> Value {
+    let task = world.ended(task).await;
+    match &task.output {
+        Some(output) => output.decode().unwrap(),
+        None => panic!("no output: {:?}", task.error),
+    }
+}
+
+async fn send(world: &World, task: TaskId, payload: &Value) {
+    let answer = world.signal(task, "go", payload).await;
+    assert!(matches!(answer, Signalled::Stored { .. }), "{answer:?}");
+}
+
+fn both(world: &World) -> Registry {
+    world
+        .registry()
+        .with_fn("both", |context: Context, seconds: u64| async move {
+            let then = jiff::Timestamp::now() + Duration::from_secs(seconds);
+            let (slept, go) =
+                tokio::join!(context.sleep_until(then), context.wait_for::<u32>("go"));
+            slept?;
+            go
+        })
+}
+
+async fn a_time_and_a_signal_are_waited_for_at_once_without_a_slot(world: World) {
+    let registry = both(&world);
+    let executor = world.executor_with(registry, &[("default", 1)]).await;
+    // The signal comes last of the one, and the time of the other.
+    let short = world.submit(submission("both", &json!(1))).await;
+    suspended(&world, short).await;
+    let long = world.submit(submission("both", &json!(4))).await;
+    suspended(&world, long).await;
+    send(&world, long, &json!(4)).await;
+    // Woken by its signal, it is unloaded again: its time is not over.
+    suspended(&world, long).await;
+    eventually(
+        "the time of the short one is over, and it waits for its signal",
+        async || world.client.task(short).await.unwrap(),
+        |task| task.state == TaskState::Suspended && task.attempt.0 > 1,
+    )
+    .await;
+    send(&world, short, &json!(1)).await;
+    assert_eq!(output(&world, short).await, 1);
+    assert_eq!(output(&world, long).await, 4);
+    world.stop([executor]).await;
+}
+
+async fn a_signal_that_does_not_fit_is_passed_over_and_told_of_once(world: World) {
+    let registry = world
+        .registry()
+        .with_fn("number", |context: Context, (): ()| async move {
+            Ok::<_, Failure>(context.wait_for::<u32>("go").await?)
+        });
+    let executor = world.executor_with(registry, &[("default", 1)]).await;
+    let task = world.submit(submission("number", &Value::Null)).await;
+    for wrong in [json!("x"), json!(-1)] {
+        suspended(&world, task).await;
+        let before = world.client.task(task).await.unwrap().attempt;
+        send(&world, task, &wrong).await;
+        eventually(
+            "it has looked at the signal",
+            async || world.client.task(task).await.unwrap(),
+            |task| task.state == TaskState::Suspended && task.attempt > before,
+        )
+        .await;
+    }
+    send(&world, task, &json!(7)).await;
+    assert_eq!(output(&world, task).await, 7);
+    let logs = world.client.logs(task, None, 100).await.unwrap();
+    let said: String = logs.iter().map(|chunk| chunk.text.as_str()).collect();
+    // Three attempts came by the first, two by the second.
+    assert_eq!(said.matches("a signal is passed over").count(), 2, "{said}");
+    world.stop([executor]).await;
+}

@@ -1,19 +1,20 @@
-//! Waits for several things at once, and for signals whose payload is wrong.
+//! Waits for several things at once, for signals whose payload is wrong, and for sub-tasks of which some may fail.
 
 use std::time::Duration;
 
 use longshore::action::{Context, Registry};
-use longshore::domain::{Failure, TaskId, TaskState};
+use longshore::domain::{Failure, FailurePolicy, FanOutPlan, TaskId, TaskState};
 use longshore::store::Signalled;
 use serde_json::{Value, json};
 
 use crate::support::both_stores::on_both_stores;
 use crate::support::eventually::eventually;
-use crate::support::world::{World, submission};
+use crate::support::world::{World, error, submission};
 
 on_both_stores! {
     a_time_and_a_signal_are_waited_for_at_once_without_a_slot,
     a_signal_that_does_not_fit_is_passed_over_and_told_of_once,
+    a_join_bears_the_share_of_failures_that_it_may_and_no_more,
 }
 
 async fn suspended(world: &World, task: TaskId) {
@@ -98,5 +99,34 @@ async fn a_signal_that_does_not_fit_is_passed_over_and_told_of_once(world: World
     let said: String = logs.iter().map(|chunk| chunk.text.as_str()).collect();
     // Three attempts came by the first, two by the second.
     assert_eq!(said.matches("a signal is passed over").count(), 2, "{said}");
+    world.stop([executor]).await;
+}
+
+async fn a_join_bears_the_share_of_failures_that_it_may_and_no_more(world: World) {
+    let registry = world
+        .registry()
+        .with_fn("ten", |context: Context, failing: usize| async move {
+            let parts = (0..10).map(|number| {
+                let action = if number < failing { "fail" } else { "echo" };
+                submission(action, &json!({"message": "rotten"}))
+            });
+            let plan = FanOutPlan {
+                in_flight_max: Some(4),
+                on_failure: FailurePolicy::Tolerate(20),
+            };
+            let all = context.spawn_all("parts", parts, plan).await?;
+            context.join(&all).await
+        });
+    let executor = world.executor_with(registry, &[("default", 4)]).await;
+    let good = world.submit(submission("ten", &json!(2))).await;
+    let joined = output(&world, good).await;
+    assert_eq!(joined, json!({"total": 10, "failed": 2}));
+    let bad = world.run(submission("ten", &json!(3))).await;
+    assert_eq!(bad.state, TaskState::Failed);
+    let said = error(&bad);
+    assert!(
+        said.contains("3 of 10") || said.contains("3 of the 10"),
+        "{said}"
+    );
     world.stop([executor]).await;
 }

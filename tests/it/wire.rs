@@ -350,6 +350,13 @@ async fn a_signal_by_message_wakes_the_task_that_waits_and_sent_twice_it_is_one(
     let task = json!({"action": "approval", "queue": "approvals"});
     let id = web.submit(&task).await;
     suspended(&web, &id, 1).await;
+    let messages = async || fleet.messages();
+    eventually(
+        "no queue holds anything for it, also not unacknowledged",
+        messages,
+        |full| *full == json!([]),
+    )
+    .await;
     let client = Stranger::connect(&fleet, "longshore-client").await;
     let mut signal = example("signal");
     signal["subject"] = json!(id);

@@ -1,4 +1,4 @@
-//! How fast one client gets tasks accepted: each is stored, and announced with a confirm, when it counts.
+//! How fast one client gets tasks accepted: each is stored when it counts, and announced with a confirm soon after.
 
 use super::Complaint;
 use super::args::SubmitArgs;

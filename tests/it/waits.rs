@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use longshore::action::{Context, Registry};
-use longshore::domain::{Failure, FailurePolicy, FanOutPlan, TaskId, TaskState};
+use longshore::domain::{FailurePolicy, FanOutPlan, TaskId, TaskState};
 use longshore::store::Signalled;
 use serde_json::{Value, json};
 
@@ -78,7 +78,7 @@ async fn a_signal_that_does_not_fit_is_passed_over_and_told_of_once(world: World
     let registry = world
         .registry()
         .with_fn("number", |context: Context, (): ()| async move {
-            Ok::<_, Failure>(context.wait_for::<u32>("go").await?)
+            context.wait_for::<u32>("go").await
         });
     let executor = world.executor_with(registry, &[("default", 1)]).await;
     let task = world.submit(submission("number", &Value::Null)).await;

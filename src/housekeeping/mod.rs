@@ -24,7 +24,7 @@ use crate::wire::EventKind;
 /// How often a process looks when nothing is known to be due, give or take a half.
 const INTERVAL: Duration = Duration::from_millis(5_500);
 
-/// How often it looks while its broker is away, which tells of no death then.
+/// How often it looks while no announcements come: then it hears of no death, and of no task that is due soon.
 const INTERVAL_WITHOUT_BROKER: Duration = Duration::from_secs(1);
 
 /// How soon a pass that failed is repeated.
@@ -178,11 +178,9 @@ impl Housekeeper {
             let pause = match self.run_once().await {
                 Ok(kept) => {
                     deaths::suspect(&self.house, kept.silent, &background);
-                    let interval = match *health.borrow() {
-                        Health::Down(_) => INTERVAL_WITHOUT_BROKER,
-                        Health::Up | Health::Blocked(_) => INTERVAL,
-                    };
-                    let regular = interval.mul_f64(0.5 + clock.chance());
+                    let announces = self.house.broker.promises().announces;
+                    let regular = interval(&health.borrow(), announces);
+                    let regular = regular.mul_f64(0.5 + clock.chance());
                     kept.next_in
                         .map_or(regular, |next_in| next_in.min(regular))
                         .max(INTERVAL_MIN)
@@ -370,5 +368,31 @@ impl House {
             .chain(taken.cancelled)
             .for_each(|facts| self.outgoing.report(facts));
         Ok(count)
+    }
+}
+
+/// How often to look when nothing is known to be due, give or take a half.
+fn interval(health: &Health, announces: bool) -> Duration {
+    match health {
+        Health::Up if announces => INTERVAL,
+        Health::Up | Health::Blocked(_) | Health::Down(_) => INTERVAL_WITHOUT_BROKER,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_looks_more_often_while_it_hears_of_nothing() {
+        let why = || "an alarm".to_owned();
+        assert_eq!(interval(&Health::Up, true), INTERVAL);
+        for (health, announces) in [
+            (Health::Up, false),
+            (Health::Blocked(why()), true),
+            (Health::Down(why()), true),
+        ] {
+            assert_eq!(interval(&health, announces), INTERVAL_WITHOUT_BROKER);
+        }
     }
 }

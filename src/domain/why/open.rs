@@ -379,9 +379,14 @@ impl Case<'_> {
         }
         if unfinished > 0 {
             let unfinished = counted(unfinished.into(), "attempt");
-            said.push(format!(
-                "{unfinished} before it did not end: the executor stopped or was lost"
-            ));
+            // Each wait that lasted has ended an attempt as well: nobody is blamed for those.
+            said.push(if task.crashes > 0 || task.suspicions > 0 {
+                format!(
+                    "{unfinished} before it did not end: suspended, or the executor stopped or was lost"
+                )
+            } else {
+                format!("{unfinished} before it did not end: suspended, or given back")
+            });
         }
         said
     }

@@ -286,9 +286,14 @@ fn a_running_task_says_who_runs_it_and_why_again() {
         (task.crashes, task.suspicions) = (1, 1);
         task.options.timeout = Some(Duration::from_secs(30));
     };
+    let woken = |task: &mut Task| {
+        (task.attempt, task.failures) = (Attempt(4), 1);
+        task.error = Some(Failure::retry("no crane"));
+    };
     insta::assert_snapshot!(all([
         (running(|_| {}), calm()),
         (running(again), calm()),
+        (running(woken), calm()),
         (running(|task| task.options.timeout = Some(Duration::from_secs(10))), calm()),
         (running(|task| task.cancel_requested_at = Some(at(NOW - 2))), calm()),
         (running(|task| task.executor = None), calm()),
@@ -297,12 +302,16 @@ fn a_running_task_says_who_runs_it_and_why_again() {
       the lease of its executor ends in 10s, and is renewed before
     it runs: attempt 4 began 12s ago on `x1` (host `pier-3`, process 7)
       1 attempt before it failed, the last: no crane
-      2 attempts before it did not end: the executor stopped or was lost
+      2 attempts before it did not end: suspended, or the executor stopped or was lost
       its time limit ends in 18s
       the lease of its executor ends in 10s, and is renewed before
       1 executor died while nothing else can have killed it
       1 executor died while it ran beside others
       so it is on trial: an executor begins suspects one after the other
+    it runs: attempt 4 began 12s ago on `x1` (host `pier-3`, process 7)
+      1 attempt before it failed, the last: no crane
+      2 attempts before it did not end: suspended, or given back
+      the lease of its executor ends in 10s, and is renewed before
     its time limit ended 2s ago, and its action is being stopped
       attempt 1 began 12s ago on `x1` (host `pier-3`, process 7)
       the lease of its executor ends in 10s, and is renewed before

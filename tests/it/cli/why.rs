@@ -130,6 +130,7 @@ async fn a_paused_queue_is_said_everywhere_until_it_goes_on() {
 
 #[tokio::test]
 async fn why_says_the_same_on_the_command_line_and_over_http() {
+    longshore::broker::install_tls();
     let shell = Shell::migrated()
         .await
         .with("LONGSHORE_WEB_STRICT_ACTIONS", "false");

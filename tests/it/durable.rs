@@ -7,14 +7,14 @@ use std::time::Duration;
 use longshore::action::{Context, Registry};
 use longshore::domain::{
     Failure, FailurePolicy, FanOutPlan, HistoryKind, IdempotencyKey, NewSignal, OnFailure,
-    Operator, Payload, RetryPolicy, SignalName, Submission, Task, TaskId, TaskState,
+    Operator, Payload, RetryPolicy, SignalName, Submission, TaskState,
 };
 use longshore::store::{Operated, Signalled};
 use serde_json::{Value, json};
 
 use crate::support::both_stores::on_both_stores;
 use crate::support::eventually::eventually;
-use crate::support::world::{World, next_event, submission};
+use crate::support::world::{World, next_event, output, submission, suspended};
 
 /// Counts how often something was done.
 #[derive(Clone, Default)]
@@ -47,22 +47,6 @@ on_both_stores! {
 
 fn nothing() -> Value {
     Value::Null
-}
-
-async fn suspended(world: &World, task: TaskId) -> Task {
-    eventually(
-        "it is suspended",
-        async || world.client.task(task).await.unwrap(),
-        |task| task.state == TaskState::Suspended,
-    )
-    .await
-}
-
-fn output(task: &Task) -> Value {
-    match &task.output {
-        Some(output) => output.decode().unwrap(),
-        None => panic!("no output: {:?}", task.error),
-    }
 }
 
 async fn audited(world: World, executor: longshore::runtime::RunningExecutor) {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::support::both_stores::on_both_stores;
 use crate::support::eventually::eventually;
-use crate::support::world::{World, error, submission};
+use crate::support::world::{World, error, output, submission};
 
 on_both_stores! {
     a_resumed_task_runs_the_step_that_failed_again_and_no_other,
@@ -66,10 +66,6 @@ fn pausing(action: &str) -> Submission {
 
 fn ann() -> Operator {
     Operator::new("ann").unwrap()
-}
-
-fn output(task: &Task) -> Value {
-    task.output.as_ref().unwrap().decode().unwrap()
 }
 
 async fn history(world: &World, task: &Task) -> Vec<(HistoryKind, String)> {

@@ -9,29 +9,12 @@ use serde_json::{Value, json};
 
 use crate::support::both_stores::on_both_stores;
 use crate::support::eventually::eventually;
-use crate::support::world::{World, error, submission};
+use crate::support::world::{World, error, output, submission, suspended};
 
 on_both_stores! {
     a_time_and_a_signal_are_waited_for_at_once_without_a_slot,
     a_signal_that_does_not_fit_is_passed_over_and_told_of_once,
     a_join_bears_the_share_of_failures_that_it_may_and_no_more,
-}
-
-async fn suspended(world: &World, task: TaskId) {
-    eventually(
-        "it is suspended",
-        async || world.client.task(task).await.unwrap(),
-        |task| task.state == TaskState::Suspended,
-    )
-    .await;
-}
-
-async fn output(world: &World, task: TaskId) -> Value {
-    let task = world.ended(task).await;
-    match &task.output {
-        Some(output) => output.decode().unwrap(),
-        None => panic!("no output: {:?}", task.error),
-    }
 }
 
 async fn send(world: &World, task: TaskId, payload: &Value) {
@@ -69,8 +52,8 @@ async fn a_time_and_a_signal_are_waited_for_at_once_without_a_slot(world: World)
     )
     .await;
     send(&world, short, &json!(1)).await;
-    assert_eq!(output(&world, short).await, 1);
-    assert_eq!(output(&world, long).await, 4);
+    assert_eq!(output(&world.ended(short).await), 1);
+    assert_eq!(output(&world.ended(long).await), 4);
     world.stop([executor]).await;
 }
 
@@ -94,7 +77,7 @@ async fn a_signal_that_does_not_fit_is_passed_over_and_told_of_once(world: World
         .await;
     }
     send(&world, task, &json!(7)).await;
-    assert_eq!(output(&world, task).await, 7);
+    assert_eq!(output(&world.ended(task).await), 7);
     let logs = world.client.logs(task, None, 100).await.unwrap();
     let said: String = logs.iter().map(|chunk| chunk.text.as_str()).collect();
     // Three attempts came by the first, two by the second.
@@ -119,13 +102,13 @@ async fn a_join_bears_the_share_of_failures_that_it_may_and_no_more(world: World
         });
     let executor = world.executor_with(registry, &[("default", 4)]).await;
     let good = world.submit(submission("ten", &json!(2))).await;
-    let joined = output(&world, good).await;
+    let joined = output(&world.ended(good).await);
     assert_eq!(joined, json!({"total": 10, "failed": 2}));
     let bad = world.run(submission("ten", &json!(3))).await;
     assert_eq!(bad.state, TaskState::Failed);
     let said = error(&bad);
     assert!(
-        said.contains("3 of 10") || said.contains("3 of the 10"),
+        said.contains("3 of 10 sub-tasks of `parts` failed"),
         "{said}"
     );
     world.stop([executor]).await;

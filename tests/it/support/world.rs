@@ -12,7 +12,7 @@ use longshore::client::{Client, ClientSettings, Waited};
 use longshore::clock::{Clock, SystemClock};
 use longshore::domain::{
     ActionName, ExecutorName, Failure, NewSignal, Payload, PayloadLimits, QueueName, SignalName,
-    Slots, Submission, Task, TaskId,
+    Slots, Submission, Task, TaskId, TaskState,
 };
 use longshore::executor::ExecutorSettings;
 use longshore::runtime::{DEFAULT_RETENTION, RunningExecutor, Runtime};
@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::clock::{Hurried, Pushed};
+use super::eventually::eventually;
 use super::flaky::Flaky;
 
 /// How long any task of a test may take on a busy machine.
@@ -248,6 +249,16 @@ pub(crate) fn output(task: &Task) -> Value {
         .unwrap_or_else(|| panic!("no output: {:?}", task.error))
         .decode()
         .unwrap()
+}
+
+/// The task, once it is suspended.
+pub(crate) async fn suspended(world: &World, task: TaskId) -> Task {
+    eventually(
+        "it is suspended",
+        async || world.client.task(task).await.unwrap(),
+        |task| task.state == TaskState::Suspended,
+    )
+    .await
 }
 
 /// The message of a task's error.
